@@ -1,0 +1,108 @@
+"""The stages, one by one and as the nightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from clnm.cli.app import app, options, parse_moment, show
+from clnm.errors import DriftAlertError
+
+AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was known at this moment (UTC); default: now.")]
+
+
+class FailOn(StrEnum):
+    """What else ends a command with its own exit code."""
+
+    ALERT = "alert"
+
+
+Fail = Annotated[FailOn | None, typer.Option("--fail-on", help="Exit 16 when a drift alert is open.")]
+
+
+@app.command()
+def ingest() -> None:
+    """Look at every archive; every file ends in exactly one state.
+
+    Example: clnm ingest
+    """
+    _run("ingest")
+
+
+@app.command()
+def extract() -> None:
+    """Radiomics and embeddings of every ROI that has none of the current feature set.
+
+    Example: clnm --quiet extract
+    """
+    _run("extract")
+
+
+@app.command()
+def score(as_of: AsOf = None) -> None:
+    """Score every case that has no current score.
+
+    Example: clnm score --as-of 2026-01-31
+    """
+    _run("score", as_of=as_of)
+
+
+@app.command()
+def train(
+    as_of: AsOf = None,
+    promote: Annotated[bool, typer.Option(help="Make the best of them champion at once.")] = False,
+) -> None:
+    """Train the nine models; the best by cross-validated AUC becomes champion where there is none.
+
+    Example: clnm train --as-of 2026-01-31
+    """
+    _run("train", as_of=as_of, promote=promote)
+
+
+@app.command()
+def monitor(as_of: AsOf = None, fail_on: Fail = None) -> None:
+    """Drift and performance per center.
+
+    Example: clnm monitor --fail-on alert
+    """
+    _run("monitor", as_of=as_of, fail_on=fail_on)
+
+
+@app.command()
+def report() -> None:
+    """The report page and the morning mail of the last night.
+
+    Example: clnm report
+    """
+    _run("report")
+
+
+@app.command()
+def nightly(as_of: AsOf = None, fail_on: Fail = None) -> None:
+    """Ingest, extract, check, train where there is no champion, score, monitor, report.
+
+    Example: clnm nightly
+    """
+    from clnm import pipeline
+
+    summary = pipeline.nightly(options.config, as_of=parse_moment(as_of))
+    show(summary, lambda: pipeline.describe(summary))
+    _fail_on_alert(summary, fail_on)
+
+
+def _run(stage: str, *, as_of: str | None = None, fail_on: FailOn | None = None, **arguments: Any) -> None:
+    from clnm import pipeline
+
+    summary = pipeline.run_stage(options.config, stage, as_of=parse_moment(as_of), **arguments)
+    show(summary, lambda: pipeline.describe(summary))
+    _fail_on_alert(summary, fail_on)
+
+
+def _fail_on_alert(summary: dict[str, Any], fail_on: FailOn | None) -> None:
+    if fail_on is FailOn.ALERT and summary.get("open_alerts"):
+        raise DriftAlertError(f"{summary['open_alerts']} alerts are open; see `clnm sql \"FROM alerts\"`")
+
+

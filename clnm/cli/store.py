@@ -1,0 +1,145 @@
+"""The store's upkeep: history, verify, catalog, compact, vacuum, export, backup, restore; link and forget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clnm.cli.app import app, options, show, table
+from clnm.errors import StoreError
+
+store = typer.Typer(help="The tables on disk.", no_args_is_help=True)
+app.add_typer(store, name="store")
+
+
+@store.command("history")
+def show_history() -> None:
+    """The published commits, newest first.
+
+    Example: clnm store history
+    """
+    from clnm.pipeline import maintain
+
+    rows = maintain.history(options.config)
+    header = ("seq", "run_id", "committed_at", "relations")
+    show({"history": rows}, lambda: table(header, [[row[name] for name in header] for row in rows]))
+
+
+@store.command("verify")
+def verify_store() -> None:
+    """Look for damage: every file the manifest names is there, whole, and has the rows it should.
+
+    Example: clnm store verify
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.verify(options.config)
+    show(result, lambda: [f"{result['tables']} tables, {result['files']} files, {result['rows']} rows",
+                          *(f"DAMAGED  {line}" for line in result["findings"])])
+    if result["findings"]:
+        raise StoreError(f"{len(result['findings'])} finding(s); restore from a backup or re-extract")
+
+
+@store.command("catalog")
+def rebuild_catalog() -> None:
+    """Build catalog.duckdb anew, after the store was moved or a file of sql/ changed.
+
+    Example: clnm store catalog
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.rebuild_catalog(options.config)
+    show(result, lambda: [f"{result['catalog']} holds {result['relations']} relations"])
+
+
+@store.command("compact")
+def compact_store() -> None:
+    """Merge the small files that nightly commits leave.
+
+    Example: clnm store compact
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.compact(options.config)
+    show(result, lambda: [f"{result['files_before']} files became {result['files_after']}"])
+
+
+@store.command("vacuum")
+def vacuum_store(days: Annotated[int, typer.Option(min=7, help="Keep files younger than this.")] = 7) -> None:
+    """Delete files that no published table has used for some days.
+
+    Example: clnm store vacuum --days 30
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.vacuum(options.config, days)
+    show(result, lambda: [f"{result['deleted']} files deleted"])
+
+
+@store.command("export")
+def export_store(
+    directory: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    csv: Annotated[bool, typer.Option("--csv", help="CSV instead of Parquet.")] = False,
+) -> None:
+    """One file per relation, with the data dictionary.
+
+    Example: clnm store export handover --csv
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.export(options.config, directory, "csv" if csv else "parquet")
+    show(result, lambda: [f"{result['relations']} relations written to {directory}"])
+
+
+@store.command("backup")
+def backup_store(directory: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
+    """Copy the store, its private part included, as the last commit left it.
+
+    Example: clnm store backup /mnt/backup/clnm
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.backup(options.config, directory)
+    show(result, lambda: [f"{result['files']} files copied, all checksums equal"])
+
+
+@store.command("restore")
+def restore_store(directory: Annotated[Path, typer.Argument(help="A folder that `clnm store backup` wrote.")]) -> None:
+    """Put a backup in the place of a store that is not there.
+
+    Example: clnm store restore /mnt/backup/clnm
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.restore(options.config, directory)
+    show(result, lambda: [f"{result['files']} files restored, all checksums equal"])
+
+
+@app.command()
+def link(patient_key: Annotated[str, typer.Argument(help="A patient_key of the store.")]) -> None:
+    """Which files at the source this patient's images come from: for the operator alone, from the private part.
+
+    Example: clnm link k1-0123456789abcdef0123
+    """
+    from clnm.pipeline import maintain
+
+    rows = maintain.link(options.config, patient_key)
+    header = ("center", "image_key", "path")
+    show({"files": rows}, lambda: table(header, [[row[name] for name in header] for row in rows]))
+
+
+@app.command()
+def forget(patient_key: Annotated[str, typer.Argument(help="A patient_key of the store.")]) -> None:
+    """Remove a patient: rows, older versions, cached pixels; lists the model versions trained on the patient.
+
+    Example: clnm forget k1-0123456789abcdef0123
+    """
+    from clnm.pipeline import maintain
+
+    result = maintain.forget(options.config, patient_key)
+    show(result, lambda: [
+        f"{result['rows']} rows and {result['files']} cached files removed",
+        *(f"trained on this patient: {version}" for version in result["model_versions"]),
+    ])

@@ -1,0 +1,69 @@
+"""The one error tree: what the user can mend (a sentence and an exit code) against a bug (a traceback).
+
+A message says what is wrong, which thing it is, and what to do; never a path of origin, a name or an identifier.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend. Shown without a traceback; ends the command with `exit_code`."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UserError):
+    """`clnm.toml`, the environment, or a file they name is missing, unreadable or contradicts itself."""
+
+    exit_code = 10
+
+
+class NothingToDoError(UserError):
+    """What should be there is not: an empty archive, a mount that is gone."""
+
+    exit_code = 11
+
+
+class BatchHeldError(UserError):
+    """The quality gate held a center's batch; the other centers were published."""
+
+    exit_code = 12
+
+
+class LockedError(UserError):
+    """Another run holds the store's lock."""
+
+    exit_code = 13
+
+
+class StoreError(UserError):
+    """The store is damaged or cannot be written."""
+
+    exit_code = 14
+
+
+class QuarantineLimitError(UserError):
+    """More files were quarantined than `quality.max_quarantined_fraction` allows."""
+
+    exit_code = 15
+
+
+class DriftAlertError(UserError):
+    """A drift alert was raised and the caller asked for `--fail-on alert`."""
+
+    exit_code = 16
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint for a mistyped name: the nearest known one, or all of them.
+
+    Example: `nearest("wokers", ["workers", "scheduler"])` is `"did you mean 'workers'?"`.
+    """
+    candidates = sorted(known)
+    close = difflib.get_close_matches(name, candidates, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + (", ".join(candidates) or "none")

@@ -1,0 +1,88 @@
+"""The encoder of the embeddings: given weights, or weights learned from the train centers' images without any outcome."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clnm.errors import ConfigurationError
+from clnm.imaging import cache
+from clnm.pipeline.run import Run
+
+MIN_IMAGES = 8
+"""Fewer images teach an encoder nothing; embeddings wait until the train centers have as many."""
+_SEED = 2025
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Weights on disk, and the network they belong to."""
+
+    path: Path
+    sha256: str
+    backbone: str
+
+
+def encoder_for(run: Run) -> Encoder | None:
+    """The installation's encoder; trained now where none is given and none was trained before.
+
+    None where embeddings are switched off, or the train centers have too few images yet.
+    """
+    installation, deep = run.installation, run.installation.settings.deep
+    if not deep.enabled:
+        return None
+    if deep.weights:
+        path = installation.path(deep.weights)
+        if not path.is_file():
+            raise ConfigurationError("[deep] weights names a file that is not there; give a .safetensors or a torch state dict")
+        return Encoder(path, _sha256(path), deep.backbone)
+    kept = installation.store.kept(_name(deep.backbone))
+    if kept is not None:
+        path = installation.root / kept
+        return Encoder(path, _sha256(path), deep.backbone)
+    return _train(run)
+
+
+def _train(run: Run) -> Encoder | None:
+    from clnm.features.deep import crop_roi, save_weights
+    from clnm.features.pretext import train_encoder
+
+    installation, backbone = run.installation, run.installation.settings.deep.backbone
+    rois = installation.store.run_query("encoder_rois", centers=list(installation.train_centers))
+    if len(rois) < MIN_IMAGES:
+        run.logger.warning("no embeddings yet", images=len(rois), needed=MIN_IMAGES)
+        return None
+    run.logger.info("train encoder", images=len(rois), backbone=backbone)
+    crops = np.stack([
+        crop_roi(
+            cache.read_image(installation.pixels, row["image_key"]),
+            cache.read_mask(installation.pixels, row["roi_key"]),
+            spacing(row),
+        )
+        for row in rois
+    ])
+    weights = train_encoder(crops, backbone=backbone, seed=_SEED, threads=installation.workers)
+    relative = f"models/encoders/{backbone}-{run.run_id}.safetensors"
+    path = installation.root / relative
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(weights, path)
+    with run.commit() as batch:
+        batch.keep(_name(backbone), relative)
+    return Encoder(path, _sha256(path), backbone)
+
+
+def spacing(row: dict[str, float | None]) -> tuple[float, float] | None:
+    """The (x, y) spacing in mm of a query's row; None when unknown."""
+    x, y = row["spacing_x_mm"], row["spacing_y_mm"]
+    return None if x is None or y is None else (x, y)
+
+
+def _name(backbone: str) -> str:
+    return f"encoder/{backbone}"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,97 @@
+"""One installation opened: its settings, its store, and its places on this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from clnm.archive.intake import CenterArchive, TableFormat
+from clnm.archive.pseudonyms import Pseudonyms
+from clnm.entities import Role
+from clnm.errors import ConfigurationError, nearest
+from clnm.settings import CenterSettings, Settings, read_pseudonym_key, read_settings
+from clnm.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What `clnm.toml` describes; `home` is the folder it lies in."""
+
+    home: Path
+    settings: Settings
+    store: Store
+
+    @property
+    def root(self) -> Path:
+        """The store's folder."""
+        return self.path(self.settings.store.root)
+
+    @property
+    def pixels(self) -> Path:
+        """The private pixel cache."""
+        return self.root / "private" / "pixels"
+
+    @property
+    def centers(self) -> tuple[str, ...]:
+        """The configured centers, in the order of the file."""
+        return tuple(center.name for center in self.settings.center)
+
+    @property
+    def train_centers(self) -> tuple[str, ...]:
+        """The centers whose cases may be trained on."""
+        return tuple(center.name for center in self.settings.center if center.role is Role.TRAIN)
+
+    @property
+    def workers(self) -> int:
+        """Worker processes of a local cluster."""
+        return self.settings.compute.workers or len(os.sched_getaffinity(0))
+
+    def path(self, relative: str) -> Path:
+        """A path of the file, made absolute."""
+        return (self.home / relative).absolute()
+
+    def center_archive(self, name: str) -> CenterArchive:
+        """What intake is told of one center.
+
+        Raises:
+            ConfigurationError: no such center.
+        """
+        found = [center for center in self.settings.center if center.name == name]
+        if not found:
+            raise ConfigurationError(f"no center {name!r}; {nearest(name, self.centers)}")
+        return self._archive(found[0])
+
+    def pseudonyms(self) -> Pseudonyms:
+        """The keyed hashes of this installation."""
+        return Pseudonyms(read_pseudonym_key(self.path(self.settings.pseudonyms.key_file)))
+
+    def _archive(self, center: CenterSettings) -> CenterArchive:
+        def optional(relative: str | None) -> Path | None:
+            return None if relative is None else self.path(relative)
+
+        table = center.table
+        return CenterArchive(
+            name=center.name,
+            role=center.role,
+            archive=tuple(self.path(entry) for entry in center.archive),
+            masks=tuple(self.path(entry) for entry in center.masks),
+            index=optional(center.index),
+            clinical=optional(center.clinical),
+            outcomes=optional(center.outcomes),
+            columns=center.columns,
+            values=center.values,
+            table=TableFormat(table.separator, table.decimal, table.dayfirst, table.encoding),
+        )
+
+
+def open_installation(config: Path) -> Installation:
+    """Read the settings and open the store (which need not exist yet).
+
+    Raises:
+        ConfigurationError: the settings are missing or wrong.
+    """
+    settings = read_settings(config)
+    home = config.parent.absolute()
+    root = (home / settings.store.root).absolute()
+    return Installation(home, settings, Store(root, variables=settings.variables(), outcome=settings.outcome.name))

@@ -1,0 +1,144 @@
+"""One run: the store's lock, the lineage of its rows, its Dask cluster, and what it has to say at the end."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clnm import cluster, log
+from clnm.entities import CODE_VERSION, Lineage
+from clnm.errors import (
+    BatchHeldError,
+    ConfigurationError,
+    NothingToDoError,
+    QuarantineLimitError,
+    StoreError,
+    UserError,
+)
+from clnm.pipeline.installation import Installation, open_installation
+from clnm.store import Batch, Writer
+from clnm.store.tables import TABLES
+
+_GRAVEST_FIRST = (StoreError, ConfigurationError, NothingToDoError, BatchHeldError, QuarantineLimitError)
+
+
+@dataclass(slots=True)
+class Run:
+    """What every stage is handed. `as_of`: only rows known by then are seen by training, scoring and monitoring."""
+
+    installation: Installation
+    run_id: str
+    command: str
+    started_at: datetime
+    as_of: datetime
+    lineage: Lineage
+    writer: Writer
+    logger: log.Logger
+    stack: ExitStack
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    complaints: list[UserError] = field(default_factory=list)
+    _cluster: cluster.Handle | None = None
+
+    @property
+    def centers(self) -> tuple[str, ...]:
+        """The configured centers, in the order of the file."""
+        return self.installation.centers
+
+    @contextmanager
+    def commit(self) -> Iterator[Batch]:
+        """One atomic step of the store, under this run's lineage."""
+        with self.writer.commit(self.lineage) as batch:
+            yield batch
+
+    def cluster(self) -> cluster.Handle:
+        """The run's one Dask cluster, opened at the first call."""
+        if self._cluster is None:
+            compute = self.installation.settings.compute
+            self._cluster = self.stack.enter_context(
+                cluster.open_cluster(compute.scheduler, self.installation.workers, compute.memory_per_worker_gib)
+            )
+        return self._cluster
+
+    def count(self, stage: str, center: str | None, counts: Mapping[str, Any]) -> None:
+        """Keep what a stage did, for the `runs` table and the summary."""
+        self.counts.setdefault(stage, {})[center or "all"] = dict(counts)
+
+    def complain(self, error: UserError) -> None:
+        """Keep what the user has to mend, and go on with the rest; the run ends with it."""
+        self.complaints.append(error)
+        self.logger.warning("to mend", exit_code=error.exit_code, problem=str(error))
+
+    def gravest(self) -> UserError | None:
+        """All complaints as one error, of the gravest kind."""
+        if not self.complaints:
+            return None
+        kinds = [kind for kind in _GRAVEST_FIRST if any(isinstance(error, kind) for error in self.complaints)]
+        sentences = list(dict.fromkeys(str(error) for error in self.complaints))
+        return (kinds[0] if kinds else type(self.complaints[0]))("\n".join(sentences))
+
+
+@contextmanager
+def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> Iterator[Run]:
+    """Take the lock, recover what a killed run left, and end with a row in `runs`.
+
+    Raises:
+        UserError: the gravest complaint of the run, after everything that could be done was done.
+    """
+    installation = open_installation(config)
+    started_at = datetime.now(UTC)
+    run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    lineage = Lineage(run_id, CODE_VERSION, installation.settings.config_hash())
+    with ExitStack() as stack:
+        writer = stack.enter_context(
+            installation.store.writer(run_id=run_id, command=command, started_at=started_at)
+        )
+        logger = log.get(run_id=run_id)
+        run = Run(installation, run_id, command, started_at, as_of or started_at, lineage, writer, logger, stack)
+        try:
+            _record_centers(run)
+            yield run
+        except BaseException as error:
+            _record(run, error.__class__.__name__)
+            raise
+        complaint = run.gravest()
+        _record(run, "done" if complaint is None else complaint.__class__.__name__)
+    if complaint is not None:
+        raise complaint
+
+
+def rows(relation: str, content: list[dict[str, Any]]) -> pa.Table:
+    """Dictionaries as an Arrow table of `relation`'s fixed columns (lineage is the store's)."""
+    fields = [pa.field(column.name, column.type) for column in TABLES[relation].columns]
+    return pa.Table.from_pylist(content, schema=pa.schema(fields))
+
+
+def _record(run: Run, status: str) -> None:
+    row = {
+        "command": run.command,
+        "started_at": run.started_at,
+        "finished_at": datetime.now(UTC),
+        "status": status,
+        "counts": json.dumps(run.counts, sort_keys=True),
+    }
+    with run.commit() as batch:
+        batch.append("runs", rows("runs", [row]))
+
+
+def _record_centers(run: Run) -> None:
+    known = {row["center"]: row["role"] for row in run.installation.store.read("centers")}
+    changed = [
+        {"center": center.name, "role": center.role.value, "known_at": run.started_at}
+        for center in run.installation.settings.center
+        if known.get(center.name) != center.role.value
+    ]
+    if changed:
+        with run.commit() as batch:
+            batch.append("centers", rows("centers", changed))

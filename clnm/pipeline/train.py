@@ -1,0 +1,127 @@
+"""Train: nine models on what was known at `as_of`, judged by cross-validation and on the external centers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clnm.entities import ModelStatus
+from clnm.errors import UserError
+from clnm.pipeline.models import make_champion
+from clnm.pipeline.run import Run, rows
+
+if TYPE_CHECKING:
+    from clnm.models.training import Candidate, Training
+
+
+def train_if_no_champion(run: Run) -> None:
+    """The nightly's training: only where there is no champion yet, and enough outcomes to learn from."""
+    if run.installation.store.run_query("champion"):
+        run.count("train", None, {"skipped": "there is a champion"})
+        return
+    train(run)
+
+
+def train(run: Run, *, promote: bool = False) -> None:
+    """Train, judge and register nine versions.
+
+    The best by cross-validated AUC becomes champion where there is none, where its cross-validated AUC is higher than the
+    champion's was, or when told to `promote`. The external centers are never asked.
+    """
+    from clnm.models.training import train_models
+
+    installation = run.installation
+    store, settings = installation.store, installation.settings
+    frame = store.training_frame(run.as_of)
+    if frame.empty:
+        raise UserError("no case has both features and an outcome yet; `clnm status` shows what is there")
+    training = train_models(
+        frame,
+        outcome=settings.outcome.name,
+        variables=settings.variables(),
+        radiomics_columns=[name for name in frame.columns if "_" in name and name in set(store.feature_names())],
+    )
+    best = training.candidates[training.champion]
+    champion = store.run_query("champion")
+    versions = _register(run, training)
+    if promote or not champion or best.auc_cv > champion[0]["auc_cv"]:
+        make_champion(run, versions[best.algorithm])
+    for warning in training.warnings:
+        run.logger.warning("training", caution=warning)
+    run.count("train", None, _counts(training))
+
+
+def _register(run: Run, training: Training) -> dict[str, str]:
+    """Bundles first, rows after: a version that is listed has its bundle."""
+    saved = {
+        candidate.algorithm: _save(run, training, candidate) for candidate in training.candidates
+    }
+    external = {
+        row.algorithm: row.value
+        for row in training.evaluations
+        if (row.cohort, row.center, row.metric) == ("external", "all", "auc")
+    }
+    champion = training.candidates[training.champion].algorithm
+    versions = [
+        {
+            "model_version": saved[candidate.algorithm][0],
+            "algorithm": candidate.algorithm,
+            "status": ModelStatus.CHALLENGER.value,
+            "trained_at": run.started_at,
+            "training_as_of": run.as_of,
+            "n_train": training.n_train,
+            "n_events": training.n_events,
+            "auc_cv": candidate.auc_cv,
+            "auc_external": external.get(candidate.algorithm),
+            "threshold": candidate.threshold,
+            "sha256": saved[candidate.algorithm][1],
+            "feature_set_version": run.installation.store.feature_set_version("radiomics"),
+        }
+        for candidate in training.candidates
+    ]
+    evaluations = [
+        {**asdict(row), "model_version": saved.get(row.algorithm, saved[champion])[0]} for row in training.evaluations
+    ]
+    with run.commit() as batch:
+        batch.append("model_versions", rows("model_versions", versions))
+        batch.append("evaluations", rows("evaluations", evaluations))
+    return {algorithm: version for algorithm, (version, _) in saved.items()}
+
+
+def _save(run: Run, training: Training, candidate: Candidate) -> tuple[str, str]:
+    from clnm.models.registry import save_bundle
+
+    folder = bundle_folder(run.installation.root)
+    scratch = folder / f"scratch-{run.run_id}-{candidate.algorithm}"
+    meta = {
+        "algorithm": candidate.algorithm,
+        "training_as_of": run.as_of.isoformat(),
+        "n_train": training.n_train,
+        "n_events": training.n_events,
+        "parameters": dict(candidate.parameters),
+        "selected": [asdict(feature) for feature in training.selected],
+        **asdict(run.lineage),
+    }
+    sha256 = save_bundle(candidate.model, scratch, meta=meta)
+    version = f"{run.as_of:%Y%m%d}-{candidate.algorithm}-{sha256[:8]}"
+    final = folder / version
+    if not final.exists():
+        scratch.rename(final)
+    return version, sha256
+
+
+def bundle_folder(root: Path) -> Path:
+    """Where model bundles lie, one folder a version."""
+    return root / "models"
+
+
+def _counts(training: Training) -> dict[str, Any]:
+    best = training.candidates[training.champion]
+    return {
+        "cases": training.n_train,
+        "events": training.n_events,
+        "models": len(training.candidates),
+        "best": best.algorithm,
+        "auc_cv": round(best.auc_cv, 3),
+    }

@@ -1,0 +1,304 @@
+"""`clnm.toml` and the environment, read once into frozen values; nobody below this layer sees them.
+
+A key can be overridden by `CLNM_<TABLE>__<KEY>`. Secrets never live here: `read_pseudonym_key` finds them in the
+environment or a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from clnm.entities import ClinicalVariable, Role, VariableKind
+from clnm.errors import ConfigurationError, nearest
+
+MIN_KEY_BYTES = 32
+_KEY_VARIABLE = "CLNM_PSEUDONYM_KEY"
+_NOT_IN_HASH = {"compute", "schedule", "monitor", "pseudonyms", "store"}
+"""Tables of the file that change no stored value, or that name places."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Table):
+    """`[store]`."""
+
+    root: str = "store"
+
+    @field_validator("root")
+    @classmethod
+    def _is_a_folder(cls, root: str) -> str:
+        if "://" in root:
+            raise ValueError("object stores are not supported by this version; name a folder")
+        return root
+
+
+class OutcomeSettings(_Table):
+    """`[outcome]`."""
+
+    name: str = Field(default="clnm", pattern=r"^[a-z][a-z0-9_]*$")
+
+
+class PseudonymSettings(_Table):
+    """`[pseudonyms]`."""
+
+    key_file: str = "secrets/pseudonym.key"
+
+
+class TableSettings(_Table):
+    """`[center.table]`: how this hospital writes its CSV files."""
+
+    separator: str | None = None
+    decimal: Literal[".", ","] = "."
+    dayfirst: bool = False
+    encoding: str | None = None
+
+
+class CenterSettings(_Table):
+    """`[[center]]`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    role: Role
+    archive: tuple[str, ...] = Field(min_length=1)
+    masks: tuple[str, ...] = ()
+    index: str | None = None
+    clinical: str | None = None
+    outcomes: str | None = None
+    columns: dict[str, str] = {}
+    values: dict[str, dict[str, Any]] = {}
+    table: TableSettings = TableSettings()
+
+
+class VariableSettings(_Table):
+    """One line of `[clinical]`."""
+
+    type: VariableKind
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+    levels: tuple[str, ...] = ()
+
+
+class RadiomicsSettings(_Table):
+    """`[radiomics]`."""
+
+    params: str = "radiomics.yaml"
+    engine: Literal["fast", "pyradiomics"] = "fast"
+
+
+class DeepSettings(_Table):
+    """`[deep]`."""
+
+    enabled: bool = True
+    backbone: str = "resnet18"
+    weights: str = ""
+    fine_tune_epochs: int = Field(default=0, ge=0)
+
+    @field_validator("fine_tune_epochs")
+    @classmethod
+    def _is_not_built_yet(cls, epochs: int) -> int:
+        if epochs:
+            raise ValueError("fine-tuning inside the folds is not supported by this version; set 0")
+        return epochs
+
+
+class ComputeSettings(_Table):
+    """`[compute]`."""
+
+    scheduler: str = Field(default="local", pattern=r"^(local|tcp://.+|tls://.+)$")
+    workers: int = Field(default=0, ge=0)
+    memory_per_worker_gib: float = Field(default=2.0, gt=0)
+
+
+class QualitySettings(_Table):
+    """`[quality]`."""
+
+    max_quarantined_fraction: float = Field(default=0.05, ge=0, le=1)
+
+
+class MonitorSettings(_Table):
+    """`[monitor]`."""
+
+    reference_days: int = Field(default=365, gt=0)
+    current_days: int = Field(default=30, gt=0)
+    false_alarm_rate: float = Field(default=0.05, gt=0, lt=1)
+
+
+class ScheduleSettings(_Table):
+    """`[schedule]`."""
+
+    nightly: str = "0 2 * * *"
+    retrain: str = "0 4 1 * *"
+
+
+class Settings(BaseSettings):
+    """One installation: everything `clnm.toml` says, overridden by `CLNM_*` variables."""
+
+    model_config = SettingsConfigDict(env_prefix="CLNM_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    store: StoreSettings = StoreSettings()
+    outcome: OutcomeSettings = OutcomeSettings()
+    pseudonyms: PseudonymSettings = PseudonymSettings()
+    center: tuple[CenterSettings, ...] = ()
+    clinical: dict[str, VariableSettings] = {}
+    radiomics: RadiomicsSettings = RadiomicsSettings()
+    deep: DeepSettings = DeepSettings()
+    compute: ComputeSettings = ComputeSettings()
+    quality: QualitySettings = QualitySettings()
+    monitor: MonitorSettings = MonitorSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the name is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _centers_are_distinct(self) -> Settings:
+        names = [center.name for center in self.center]
+        if not names:
+            raise ValueError("no [[center]] is configured")
+        if len(set(names)) < len(names):
+            raise ValueError("two [[center]] tables have the same name")
+        if self.outcome.name in self.clinical:
+            raise ValueError(f"[clinical] {self.outcome.name} is the outcome; an outcome cannot predict itself")
+        return self
+
+    def variables(self) -> tuple[ClinicalVariable, ...]:
+        """The clinical variables as entities, in the order of the file."""
+        return tuple(
+            ClinicalVariable(name, line.type, line.unit, line.min, line.max, line.levels)
+            for name, line in self.clinical.items()
+        )
+
+    def config_hash(self) -> str:
+        """Twelve hex digits over everything that can change a stored value; places, clocks and machines left out."""
+        content = self.model_dump(mode="json", exclude=_NOT_IN_HASH)
+        for center in content["center"]:
+            for place in ("archive", "masks", "index", "clinical", "outcomes"):
+                center.pop(place, None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and check `clnm.toml`.
+
+    Raises:
+        ConfigurationError: the file is missing, no TOML, or says something it cannot mean; the sentence names the key.
+    """
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"no {path.name} here; write one with `clnm init .` or name it with --config"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path.name} is not TOML: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}") from None
+    _refuse_unknown_variables()
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        sentences = [_sentence(line["loc"], line["type"], line["msg"]) for line in error.errors(include_url=False)]
+        raise ConfigurationError(f"{path.name}: " + "; ".join(sentences)) from None
+
+
+def template() -> str:
+    """The commented `clnm.toml` that `clnm init` writes."""
+    return resources.files("clnm").joinpath("template.toml").read_text(encoding="utf-8")
+
+
+def read_pseudonym_key(key_file: Path) -> bytes:
+    """The key of all pseudonyms: `CLNM_PSEUDONYM_KEY`, else the content of `key_file` (mode 0600 demanded).
+
+    Raises:
+        ConfigurationError: there is none, it is too short, or others may read it.
+    """
+    if text := os.environ.get(_KEY_VARIABLE):
+        return _long_enough(text.encode(), _KEY_VARIABLE)
+    if not key_file.is_file():
+        raise ConfigurationError(
+            f"no pseudonym key: set {_KEY_VARIABLE} (at least {MIN_KEY_BYTES} bytes) or put one in the file that "
+            "[pseudonyms] key_file names; `clnm init` makes one"
+        )
+    if stat.S_IMODE(key_file.stat().st_mode) & 0o077:
+        raise ConfigurationError(
+            "others may read the pseudonym key; chmod 600 the file that [pseudonyms] key_file names"
+        )
+    return _long_enough(key_file.read_bytes().strip(), "[pseudonyms] key_file")
+
+
+def make_pseudonym_key(key_file: Path) -> bool:
+    """Make a random key (mode 0600) where there is none; says whether it did."""
+    if key_file.exists() or os.environ.get(_KEY_VARIABLE):
+        return False
+    key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_hex(MIN_KEY_BYTES).encode() + b"\n")
+    return True
+
+
+def _long_enough(key: bytes, where: str) -> bytes:
+    if len(key) < MIN_KEY_BYTES:
+        raise ConfigurationError(f"{where} holds {len(key)} bytes, needs {MIN_KEY_BYTES}; a short key can be guessed")
+    return key
+
+
+def _refuse_unknown_variables() -> None:
+    tables = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith("CLNM_") and "__" in variable:
+            table = variable.removeprefix("CLNM_").split("__", 1)[0].upper()
+            if table not in tables:
+                raise ConfigurationError(
+                    f"environment variable {variable}: no table {table.lower()!r}; "
+                    + nearest(table.lower(), Settings.model_fields)
+                )
+
+
+def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    place = ".".join(str(part) for part in location)
+    if kind == "extra_forbidden":
+        return f"unknown key {place!r}, {nearest(str(location[-1]), _known_keys(location[:-1]))}"
+    if kind == "missing":
+        return f"key {place!r} is needed"
+    message = message.removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        annotation = model.model_fields[part].annotation
+        models = [
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if models:
+            model = models[0]
+    return list(model.model_fields)

@@ -1,0 +1,66 @@
+"""`clnm sql`: one question, read-only by construction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+
+from clnm.errors import StoreError, UserError
+from clnm.store.manifest import Manifest
+from clnm.store.warehouse import Installation, build_views, data_files
+
+_ALLOWED = {"SELECT", "EXPLAIN"}
+"""What DuckDB's parser calls SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW and SUMMARIZE; and EXPLAIN."""
+
+
+def answer(installation: Installation, manifest: Manifest, question: str, as_of: datetime | None) -> pa.Table:
+    """The answer to exactly one SELECT, DESCRIBE or EXPLAIN over the published relations.
+
+    The statement is parsed before it runs; the session may open the store's data files and nothing else, and its
+    configuration is locked.
+
+    Raises:
+        UserError: another statement, several, or a mistake in it (DuckDB's own sentence, with the nearest name).
+        StoreError: a data file of the store is not there.
+    """
+    with duckdb.connect() as connection:
+        _demand_one_question(connection, question)
+        build_views(connection, installation, manifest, as_of=as_of)
+        _lock_down(connection, data_files(installation, manifest))
+        try:
+            return connection.execute(question).to_arrow_table()
+        except duckdb.IOException as error:
+            raise StoreError(
+                "a data file of the store is missing; if the store was moved run `clnm store catalog`, "
+                "else `clnm store verify` names it"
+            ) from error
+        except duckdb.Error as error:
+            raise UserError(_first_sentences(str(error))) from None
+
+
+def _demand_one_question(connection: duckdb.DuckDBPyConnection, question: str) -> None:
+    try:
+        statements = connection.extract_statements(question)
+    except duckdb.Error as error:
+        raise UserError(_first_sentences(str(error))) from None
+    kinds = [statement.type.name for statement in statements]
+    if len(kinds) != 1 or kinds[0] not in _ALLOWED:
+        raise UserError(f"one SELECT, DESCRIBE or EXPLAIN, please; this is {', '.join(kinds) or 'nothing'}")
+
+
+def _lock_down(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
+    connection.execute(f"SET allowed_paths = [{listed}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _first_sentences(message: str) -> str:
+    lines = [
+        line.strip()
+        for line in message.splitlines()
+        if line.strip() and not line.startswith("LINE") and "^" not in line
+    ]
+    return " ".join(lines[:3])

@@ -1,0 +1,138 @@
+"""The one pointer of the store: what `manifest.json` does not name does not exist.
+
+A commit writes its files first and replaces the manifest last, so a reader sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from clnm.errors import StoreError
+
+NAME = "manifest.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published table: its Delta version, and its Parquet files grouped by schema (paths relative to the root)."""
+
+    version: int
+    files: Mapping[str, tuple[str, ...]]
+    """Schema hash to files: one `read_parquet` for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One state of the store."""
+
+    seq: int = 0
+    run_id: str = ""
+    committed_at: str = ""
+    tables: Mapping[str, Published] = field(default_factory=dict)
+    staged: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    """Center to relation to files that wait for the gate."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Name to path of what belongs to this state but is no table: ledgers, encoders."""
+
+    def staged_files(self, relation: str, center: str | None = None) -> list[str]:
+        """The staged files of a relation, of one center or of all."""
+        return [
+            path
+            for place, relations in sorted(self.staged.items())
+            if center in (None, place)
+            for path in relations.get(relation, ())
+        ]
+
+    def named_files(self) -> set[str]:
+        """Every file outside the Delta tables that this state needs."""
+        staged = {path for relations in self.staged.values() for paths in relations.values() for path in paths}
+        return staged | set(self.kept.values())
+
+
+def read_manifest(root: Path) -> Manifest:
+    """The store's current state; the empty one where there is no store yet.
+
+    Raises:
+        StoreError: the manifest cannot be read or is of another format.
+    """
+    try:
+        content = json.loads((root / NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Manifest()
+    except (OSError, ValueError):
+        raise StoreError("the store's manifest.json cannot be read; restore it from a backup") from None
+    if content.get("format") != _FORMAT:
+        raise StoreError(f"the store is of format {content.get('format')}, this clnm reads {_FORMAT}; use a newer clnm")
+    return Manifest(
+        seq=content["seq"],
+        run_id=content["run_id"],
+        committed_at=content["committed_at"],
+        tables={
+            name: Published(entry["version"], {key: tuple(paths) for key, paths in entry["files"].items()})
+            for name, entry in content["tables"].items()
+        },
+        staged={
+            center: {name: tuple(paths) for name, paths in relations.items()}
+            for center, relations in content["staged"].items()
+        },
+        kept=content["kept"],
+    )
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Replace the manifest in one rename."""
+    content: dict[str, Any] = {
+        "format": _FORMAT,
+        "seq": manifest.seq,
+        "run_id": manifest.run_id,
+        "committed_at": manifest.committed_at,
+        "tables": {
+            name: {"version": entry.version, "files": {key: list(paths) for key, paths in entry.files.items()}}
+            for name, entry in sorted(manifest.tables.items())
+        },
+        "staged": {
+            center: {name: list(paths) for name, paths in relations.items()}
+            for center, relations in sorted(manifest.staged.items())
+        },
+        "kept": dict(sorted(manifest.kept.items())),
+    }
+    replace_file(root / NAME, json.dumps(content, indent=1).encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write to a scratch name beside `path`, sync, rename, sync the folder: all of it or nothing.
+
+    Raises:
+        StoreError: the disk is full or cannot be written.
+    """
+    scratch = path.with_name(path.name + ".scratch")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise StoreError(f"the store cannot be written ({error.strerror}); the last state is intact") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def next_state(manifest: Manifest, *, run_id: str, committed_at: str, **changes: Any) -> Manifest:
+    """The state after `manifest`."""
+    return replace(manifest, seq=manifest.seq + 1, run_id=run_id, committed_at=committed_at, **changes)

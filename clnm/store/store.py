@@ -1,0 +1,118 @@
+"""The store as the pipeline sees it: one writer, any number of readers, questions by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from clnm.entities import ClinicalVariable
+from clnm.errors import StoreError
+from clnm.store import asking
+from clnm.store.commit import Writer
+from clnm.store.lock import hold_lock
+from clnm.store.manifest import Manifest, read_manifest
+from clnm.store.tables import LINEAGE, TABLES
+from clnm.store.warehouse import Installation, build_views, read_sql, rows_of, write_catalog
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Store:
+    """A folder of tables. Opening it has no effect; reading needs no lock."""
+
+    def __init__(self, root: Path, *, variables: Sequence[ClinicalVariable] = (), outcome: str = "clnm") -> None:
+        self.root = root
+        self._installation = Installation(root, tuple(variables), outcome)
+        self._connections: dict[bool, tuple[int, duckdb.DuckDBPyConnection]] = {}
+
+    @contextmanager
+    def writer(self, *, run_id: str, command: str, started_at: datetime) -> Iterator[Writer]:
+        """The one writer, under the store's lock; undoes first what a killed run left unfinished.
+
+        Raises:
+            LockedError: another run holds the lock.
+            StoreError: the store cannot be written.
+        """
+        with hold_lock(self.root, run_id=run_id, command=command, since=started_at):
+            writer = Writer(self.root, run_id, after_commit=self._refresh_catalog)
+            try:
+                yield writer
+            finally:
+                if writer.is_changed:
+                    self.rebuild_catalog()
+
+    def manifest(self) -> Manifest:
+        """The current state."""
+        return read_manifest(self.root)
+
+    def kept(self, name: str) -> str | None:
+        """The path (relative to the root) kept under `name`, if any."""
+        return self.manifest().kept.get(name)
+
+    def run_query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of `sql/queries/<name>.sql`; parameters are bound, never pasted."""
+        return self.table(name, **parameters).to_pylist()
+
+    def table(self, name: str, **parameters: Any) -> pa.Table:
+        """The same as an Arrow table. A query headed `-- Reads: staged` sees the rows that wait for the gate, too."""
+        query = read_sql("queries", name, outcome=self._installation.outcome).body
+        connection = self._connection(with_staged="-- Reads: staged" in query)
+        try:
+            return connection.execute(query, parameters or None).to_arrow_table()
+        except duckdb.IOException as error:
+            raise StoreError("a data file of the store is missing; `clnm store verify` names it") from error
+
+    def frame(self, name: str, **parameters: Any) -> pd.DataFrame:
+        """The same as a pandas frame."""
+        return self.table(name, **parameters).to_pandas()
+
+    def training_frame(self, as_of: datetime) -> pd.DataFrame:
+        """Cases of train and external centers with an outcome known at `as_of`, their features and embeddings."""
+        return self.frame("training_frame", as_of=as_of)
+
+    def case_frame(self, as_of: datetime, *, center: str | None = None) -> pd.DataFrame:
+        """Every case known at `as_of` with what was known of it: clinical values, outcome, features, latest score."""
+        return self.frame("case_frame", as_of=as_of, center=center)
+
+    def feature_names(self) -> list[str]:
+        """The radiomics columns there are, in the order of the table."""
+        fixed = {column.name for column in (*TABLES["radiomics"].columns, *LINEAGE)}
+        columns = rows_of(self._connection(with_staged=False), "DESCRIBE radiomics")
+        return [row["column_name"] for row in columns if row["column_name"] not in fixed]
+
+    def ask(self, question: str, *, as_of: datetime | None = None) -> pa.Table:
+        """`clnm sql`: see `asking.answer`."""
+        self._demand_there()
+        return asking.answer(self._installation, self.manifest(), question, as_of)
+
+    def rebuild_catalog(self) -> int:
+        """Write `catalog.duckdb` anew, comments and all; returns how many relations it holds."""
+        self._demand_there()
+        return write_catalog(self._installation, self.manifest())
+
+    def _refresh_catalog(self) -> None:
+        write_catalog(self._installation, self.manifest(), with_comments=False)
+
+    def _demand_there(self) -> None:
+        if not self.root.is_dir():
+            raise StoreError("there is no store yet; `clnm nightly` makes it")
+
+    def _connection(self, *, with_staged: bool) -> duckdb.DuckDBPyConnection:
+        """Views over the current state, in memory; built anew when the state changed."""
+        self._demand_there()
+        manifest = self.manifest()
+        seq, connection = self._connections.get(with_staged, (-1, None))
+        if connection is None or seq != manifest.seq:
+            if connection is not None:
+                connection.close()
+            connection = duckdb.connect()
+            build_views(connection, self._installation, manifest, with_staged=with_staged)
+            self._connections[with_staged] = (manifest.seq, connection)
+        return connection

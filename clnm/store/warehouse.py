@@ -1,0 +1,206 @@
+"""DuckDB over the store's files: the views of `sql/`, in memory for the pipeline, as `catalog.duckdb` for everyone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clnm.entities import ClinicalVariable, VariableKind
+from clnm.store.manifest import Manifest, replace_file
+from clnm.store.tables import LINEAGE, TABLES, Table
+
+CATALOG = "catalog.duckdb"
+_STORAGE_VERSION = "v1.2.0"
+"""So that DuckDB clients from 1.5 on open the catalogue."""
+_CLOCKS = (
+    "known_at",
+    "scored_at",
+    "started_at",
+    "trained_at",
+    "window_end",
+    "last_seen_at",
+    "last_raised_at",
+    "first_seen_at",
+)
+_TYPES = {VariableKind.NUMBER: pa.float64(), VariableKind.CATEGORY: pa.string(), VariableKind.FLAG: pa.bool_()}
+_MACRO = re.compile(r"^-- Macro: (\w+)\((.*)\)$", re.MULTILINE)
+_GRAIN = re.compile(r"^-- Grain: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the views need to know of the installation."""
+
+    root: Path
+    variables: tuple[ClinicalVariable, ...]
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One file of `sql/`: a view, or a table macro where it has parameters."""
+
+    name: str
+    body: str
+    grain: str
+    parameters: str | None
+
+
+def read_sql(layer: str, name: str, *, outcome: str) -> Relation:
+    """One file of `sql/<layer>/`, its outcome column named."""
+    text = resources.files(f"sql.{layer}").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    macro, grain = _MACRO.search(text), _GRAIN.search(text)
+    return Relation(
+        name=name,
+        body=text.replace("{{ outcome }}", outcome),
+        grain=grain.group(1) if grain else "",
+        parameters=macro.group(2) if macro else None,
+    )
+
+
+def layer_names(layer: str) -> list[str]:
+    """The relations of a layer, in the order of their names."""
+    return sorted(path.name[:-4] for path in resources.files(f"sql.{layer}").iterdir() if path.name.endswith(".sql"))
+
+
+def build_views(
+    connection: duckdb.DuckDBPyConnection,
+    installation: Installation,
+    manifest: Manifest,
+    *,
+    with_staged: bool = False,
+    as_of: datetime | None = None,
+) -> None:
+    """Create every relation: raw files, then staging, views and marts.
+
+    `with_staged` adds the rows that wait for the gate; `as_of` hides every row that was not known then.
+    """
+    connection.execute("SET TimeZone = 'UTC'")
+    for table in TABLES.values():
+        sources = list(_sources(installation, manifest, table, with_staged=with_staged))
+        union = " UNION ALL BY NAME ".join(sources)
+        clock = next((name for name in _CLOCKS if any(column.name == name for column in table.columns)), None)
+        where = f" WHERE {clock} <= TIMESTAMPTZ '{as_of.isoformat()}'" if as_of and clock else ""
+        connection.execute(f"CREATE VIEW raw_{table.name} AS FROM ({union}){where}")
+    for layer in ("staging", "views", "marts"):
+        for name in layer_names(layer):
+            relation = read_sql(layer, name, outcome=installation.outcome)
+            if relation.parameters is None:
+                connection.execute(f"CREATE VIEW {relation.name} AS {relation.body}")
+            else:
+                connection.execute(f"CREATE MACRO {relation.name}({relation.parameters}) AS TABLE {relation.body}")
+
+
+def write_catalog(installation: Installation, manifest: Manifest, *, with_comments: bool = True) -> int:
+    """Build the catalogue beside the old one and rename it over; returns how many relations it holds."""
+    path = installation.root / CATALOG
+    scratch = path.with_name(CATALOG + ".scratch")
+    scratch.unlink(missing_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{_quoted(scratch)}' AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
+        connection.execute("USE catalog")
+        build_views(connection, installation, manifest)
+        if with_comments:
+            _comment(connection, installation)
+        count = len(relation_names(connection))
+        connection.execute("USE memory")
+        connection.execute("DETACH catalog")
+    scratch.rename(path)
+    return count
+
+
+def relation_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The relations a user may ask, without the raw ones."""
+    names = rows_of(connection, "FROM duckdb_views()")
+    return sorted(
+        {row["view_name"] for row in names if not row["internal"] and not row["view_name"].startswith("raw_")}
+    )
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, question: str) -> list[dict[str, Any]]:
+    """The answer as dictionaries."""
+    answer: Any = connection.execute(question).to_arrow_table()
+    return list(answer.to_pylist())
+
+
+def data_files(installation: Installation, manifest: Manifest) -> list[str]:
+    """Every Parquet file the views read, absolute: all that `clnm sql` may open."""
+    published = [path for entry in manifest.tables.values() for group in entry.files.values() for path in group]
+    empties = [str(_empty_file(installation, table)) for table in TABLES.values()]
+    return [str(installation.root / path) for path in published] + empties
+
+
+def _sources(installation: Installation, manifest: Manifest, table: Table, *, with_staged: bool) -> Iterator[str]:
+    """One `read_parquet` per schema: an empty file with every column first, then published, then staged files."""
+    yield _read([str(_empty_file(installation, table))], is_partitioned=False)
+    published = manifest.tables.get(table.name)
+    for group in published.files.values() if published else ():
+        yield _read([str(installation.root / path) for path in group], is_partitioned=table.has_center)
+    if with_staged:
+        for path in manifest.staged_files(table.name):
+            yield _read([str(installation.root / path)], is_partitioned=False)
+
+
+def _read(paths: Sequence[str], *, is_partitioned: bool) -> str:
+    listed = ", ".join(f"'{_quoted(path)}'" for path in paths)
+    hive = (
+        "hive_partitioning = true, hive_types = {'center': VARCHAR}" if is_partitioned else "hive_partitioning = false"
+    )
+    return f"FROM read_parquet([{listed}], {hive})"
+
+
+def _quoted(path: str | Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _empty_file(installation: Installation, table: Table) -> Path:
+    """A Parquet file without rows but with every column, so that any question works on an empty store."""
+    schema = table.schema()
+    if table.name == "clinical":
+        for variable in installation.variables:
+            schema = schema.append(pa.field(variable.name, _TYPES[variable.kind]))
+    digest = hashlib.sha256(schema.to_string().encode()).hexdigest()[:12]
+    path = installation.root / "tables" / "empty" / f"{table.name}-{digest}.parquet"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(schema.empty_table(), buffer)
+        replace_file(path, buffer.getvalue().to_pybytes())
+    return path
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, installation: Installation) -> None:
+    known = {column.name: column.comment for table in TABLES.values() for column in (*table.columns, *LINEAGE)}
+    for variable in installation.variables:
+        unit = f", in {variable.unit}" if variable.unit else ""
+        levels = f": {', '.join(variable.levels)}" if variable.levels else ""
+        known[variable.name] = f"Clinical {variable.kind.value}{levels}{unit}."
+    known[installation.outcome] = "The outcome; null while pathology's answer is not known."
+    for layer in ("staging", "views", "marts"):
+        for name in layer_names(layer):
+            relation = read_sql(layer, name, outcome=installation.outcome)
+            kind = "VIEW" if relation.parameters is None else "MACRO TABLE"
+            connection.execute(f"COMMENT ON {kind} {name} IS '{_quoted(relation.grain)}'")
+    columns = rows_of(connection, "FROM duckdb_columns() WHERE NOT internal")
+    for column in columns:
+        if not column["table_name"].startswith("raw_"):
+            text = known.get(column["column_name"]) or _feature_comment(column["column_name"])
+            if text:
+                target = f'"{column["table_name"]}"."{column["column_name"]}"'
+                connection.execute(f"COMMENT ON COLUMN {target} IS '{_quoted(text)}'")
+
+
+def _feature_comment(name: str) -> str:
+    """Radiomics columns keep pyradiomics' own names: image type, class, feature."""
+    parts = name.rsplit("_", 2)
+    return f"pyradiomics {parts[1]} {parts[2]} of the {parts[0]} image." if len(parts) == 3 else ""

@@ -1,0 +1,9 @@
+-- Grain: one row per run: how long it took and what it wrote
+SELECT
+    runs.run_id,
+    runs.command,
+    runs.status,
+    runs.started_at,
+    date_diff('millisecond', runs.started_at, runs.finished_at) AS duration_ms,
+    runs.counts
+FROM runs

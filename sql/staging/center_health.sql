@@ -1,0 +1,3 @@
+-- Grain: one row per run and center
+SELECT *
+FROM raw_center_health

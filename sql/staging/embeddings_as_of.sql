@@ -1,0 +1,17 @@
+-- Grain: one row per ROI, the embedding that was current at t
+-- Macro: embeddings_as_of(t)
+WITH known AS (
+    SELECT *
+    FROM raw_deep
+    WHERE known_at <= t
+),
+
+current_version AS (
+    SELECT max_by(feature_set_version, commit_seq) AS feature_set_version
+    FROM known
+)
+
+SELECT known.*
+FROM known
+INNER JOIN current_version ON known.feature_set_version = current_version.feature_set_version
+QUALIFY row_number() OVER (PARTITION BY known.roi_key ORDER BY known.known_at DESC, known.commit_seq DESC) = 1

@@ -1,0 +1,3 @@
+-- Grain: one row per run
+SELECT *
+FROM raw_runs

@@ -1,0 +1,72 @@
+"""Small installations for the end-to-end tests: a simulated one, and one over the real BUS-BRA pictures."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+SMALL_RADIOMICS = """\
+imageType:
+  Original: {}
+  LoG: {sigma: [1.0, 3.0]}
+  Wavelet: {}
+featureClass: {firstorder: , shape2D: , glcm: , glrlm: , glszm: , gldm: , ngtdm: }
+setting: {binCount: 32, label: 1}
+"""
+
+
+def busbra(directory: Path, *, radiomics: str = SMALL_RADIOMICS, deep: bool = False) -> Path:
+    """A project over BUS-BRA: one center per scanner, malignant is the outcome, one index table per center."""
+    source = SHARED / "busbra"
+    if not source.is_dir():
+        pytest.skip("the real pictures of shared/data/busbra are not here")
+    images = {path.stem: path for path in source.rglob("*.png") if path.stem.startswith("bus_")}
+    with (source / "bus_data.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    devices = sorted({row["Device"] for row in rows})
+    roles = dict(zip(devices, ("train", "train", "external", "external"), strict=True))
+    text = [f'[store]\nroot = "store"\n[outcome]\nname = "malignant"\n[deep]\nenabled = {str(deep).lower()}\n']
+    for number, device in enumerate(devices, start=1):
+        center = f"B{number}"
+        mine = [row for row in rows if row["Device"] == device]
+        _write_center(directory / center, center, mine, images)
+        text.append(
+            f'[[center]]\nname = "{center}"\nrole = "{roles[device]}"\narchive = ["{center}/pictures"]\n'
+            f'index = "{center}/images.csv"\nclinical = "{center}/clinical.csv"\n'
+            '[center.columns]\npatient = "Case"\nmalignant = "Pathology"\n'
+            '[center.values.malignant]\nmalignant = 1\nbenign = 0\n'
+        )
+    text.append('[clinical]\nside = { type = "category", levels = ["left", "right"] }\n')
+    (directory / "radiomics.yaml").write_text(radiomics, encoding="utf-8")
+    (directory / "clnm.toml").write_text("\n".join(text), encoding="utf-8")
+    return directory / "clnm.toml"
+
+
+def _write_center(folder: Path, center: str, rows: list[dict[str, str]], images: dict[str, Path]) -> None:
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True)
+    first = datetime(2025, 1, 1, tzinfo=UTC)
+    with (folder / "images.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image", "mask", "Case", "acquired_on", "model"])
+        for row in rows:
+            image = images[row["ID"]]
+            mask = image.parent.parent / "Masks" / row["ID"].replace("bus_", "mask_", 1)
+            for path in (image, mask.with_suffix(".png")):
+                (pictures / path.name).write_bytes(path.read_bytes())
+            day = first + timedelta(days=int(row["Case"]) % 300)
+            table.writerow([f"pictures/{image.name}", f"pictures/{mask.with_suffix('.png').name}", row["Case"],
+                            f"{day:%Y-%m-%d}", row["Device"]])
+    with (folder / "clinical.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["Case", "Pathology", "side"])
+        seen = set()
+        for row in rows:
+            if row["Case"] not in seen:
+                seen.add(row["Case"])
+                table.writerow([row["Case"], row["Pathology"], row["Side"]])

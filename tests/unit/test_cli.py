@@ -1,0 +1,104 @@
+"""The command line's promises: quick help, an example to paste for each command, sentences and exit codes."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from clnm.cli import asking, models, setting_up, stages, store
+from clnm.cli.app import app, parse_moment, table
+
+REGISTERED = (asking, models, setting_up, stages, store)
+
+
+def clnm(*arguments, cwd=None, env=None):
+    return subprocess.run(
+        [sys.executable, "-c", "from clnm.cli import main; main()", *arguments],
+        capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=120,
+    )
+
+
+def commands():
+    root = typer.main.get_command(app)
+    for name, command in root.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", leaf) for inner, leaf in command.commands.items())
+        else:
+            yield name, command
+
+
+def test_help_answers_in_under_a_second():
+    clnm("--help")
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        answer = clnm("--help")
+        seconds.append(time.perf_counter() - start)
+    assert answer.returncode == 0
+    assert min(seconds) < 1.0, seconds
+
+
+def test_every_command_of_the_contract_is_there():
+    names = {name for name, _ in commands()}
+    wanted = (
+        "init doctor simulate demo ingest extract train score monitor report nightly status sql deploy serve link forget"
+    ).split()
+    wanted += ["quarantine list", "quarantine show", "quarantine retry", "check show", "check release", "check drop"]
+    wanted += [f"models {verb}" for verb in ("list", "show", "compare", "promote", "rollback")]
+    wanted += [
+        f"store {verb}"
+        for verb in ("history", "verify", "catalog", "compact", "vacuum", "export", "backup", "restore")
+    ]
+    assert set(wanted) <= names
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_help_text_has_one_example_to_paste(name, command):
+    examples = re.findall(r"Example: (clnm .+)", command.help or "")
+    assert len(examples) == 1, name
+    assert name.split()[-1] in examples[0]
+
+
+def test_no_configuration_is_exit_10_with_a_sentence(tmp_path):
+    answer = clnm("status", cwd=tmp_path)
+    assert answer.returncode == 10
+    assert answer.stderr == "clnm: no clnm.toml here; write one with `clnm init .` or name it with --config\n"
+    assert answer.stdout == ""
+
+
+def test_an_error_is_one_json_object_when_json_is_asked_for(tmp_path):
+    answer = clnm("--json", "status", cwd=tmp_path)
+    assert answer.returncode == 10
+    assert json.loads(answer.stdout)["exit_code"] == 10
+
+
+def test_wrong_usage_is_exit_2(tmp_path):
+    assert clnm("no-such-command", cwd=tmp_path).returncode == 2
+    assert clnm("sql", cwd=tmp_path).returncode == 2
+
+
+def test_init_writes_an_installation_once(tmp_path):
+    assert clnm("init", "hospital", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "hospital" / "clnm.toml").is_file()
+    again = clnm("init", "hospital", cwd=tmp_path)
+    assert again.returncode == 10
+    assert "nothing was changed" in again.stderr
+
+
+def test_doctor_names_what_to_mend(tmp_path):
+    clnm("init", ".", cwd=tmp_path)
+    answer = clnm("doctor", cwd=tmp_path)
+    assert answer.returncode == 10
+    assert "MEND  center C1: archive C1/0 is not there" in answer.stdout
+
+
+def test_times_without_a_zone_mean_utc():
+    assert parse_moment("2026-01-31T02:00").isoformat() == "2026-01-31T02:00:00+00:00"
+    assert parse_moment("2026-01-31T02:00+02:00").isoformat() == "2026-01-31T00:00:00+00:00"
+
+
+def test_a_table_aligns_numbers_to_the_right():
+    assert table(("name", "n"), [("a", 1), ("bb", 10)]) == ["name   n", "a      1", "bb    10"]

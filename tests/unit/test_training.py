@@ -1,0 +1,255 @@
+"""The whole training path: nothing leaks, nothing is chosen on external centers, the same rows give the same models."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clnm.errors import UserError
+from clnm.models.eligibility import usable_rows
+from clnm.models.evaluate import METRICS
+from clnm.models.fitting import TrainingOptions, fit_everything
+from clnm.models.intervals import auc, auc_delong
+from clnm.models.registry import bundle_files, bundle_sha256
+from clnm.models.selection import FunnelRule, fit_funnel
+from clnm.models.training import train_models
+from clnm.models.zoo import ALGORITHMS
+from tests.unit.cohorts import VARIABLES, cohort, radiomics_columns
+
+QUICK = TrainingOptions(algorithms=("lr", "knn"), outer_folds=4, inner_folds=4)
+
+
+def train(frame, options=QUICK, variables=VARIABLES, **more):
+    return train_models(
+        frame,
+        outcome="clnm",
+        variables=variables,
+        radiomics_columns=radiomics_columns(frame),
+        options=options,
+        **more,
+    )
+
+
+def value(training, algorithm, metric="auc", cohort_name="cv", center="all"):
+    (row,) = [
+        row
+        for row in training.evaluations
+        if (row.algorithm, row.metric, row.cohort, row.center) == (algorithm, metric, cohort_name, center)
+    ]
+    return row
+
+
+def bundles(training):
+    return [bundle_sha256(bundle_files(candidate.model, {})) for candidate in training.candidates]
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    return train(cohort(), TrainingOptions())
+
+
+def test_all_nine_models_and_both_scores_are_judged_on_every_cohort(learnt):
+    assert tuple(candidate.algorithm for candidate in learnt.candidates) == ALGORITHMS
+    assert len(ALGORITHMS) == 9
+    rows = {(row.algorithm, row.cohort, row.center, row.metric) for row in learnt.evaluations}
+    names = (*ALGORITHMS, "radiomics_score", "dl_score")
+    places = (("cv", "all"), ("cv", "C1"), ("cv", "C2"), ("external", "all"), ("external", "C3"))
+    expected = {(name, *place, metric) for name in names for place in places for metric in METRICS}
+    assert rows - expected == {(learnt.candidates[learnt.champion].algorithm, "cv", "all", "selection_optimism")}
+    assert expected <= rows
+
+
+def test_the_models_find_the_signal_and_the_fusion_beats_either_score(learnt):
+    champion = learnt.candidates[learnt.champion].algorithm
+    external = value(learnt, champion, cohort_name="external")
+    assert external.value > 0.85
+    assert external.ci_low < external.value < external.ci_high
+    assert value(learnt, "lr").value > value(learnt, "dl_score").value
+    assert {feature.name for feature in learnt.selected if feature.stage == "fusion"} >= {"cln", "radiomics_score"}
+
+
+def test_the_champion_has_the_best_cross_validated_auc(learnt):
+    assert learnt.candidates[learnt.champion].auc_cv == max(candidate.auc_cv for candidate in learnt.candidates)
+
+
+def test_having_picked_the_best_of_nine_flatters_it_by_a_stated_little(learnt):
+    optimism = value(learnt, learnt.candidates[learnt.champion].algorithm, "selection_optimism").value
+    assert 0 < optimism < 0.05
+
+
+def test_the_published_rows_can_be_recomputed_from_the_predictions(learnt):
+    rows = learnt.predictions[learnt.predictions["cohort"] == "cv"]
+    assert not rows.isna().any().any()
+    again = auc_delong(rows["outcome"].to_numpy(), rows["lr"].to_numpy(), rows["fold"].to_numpy())
+    row = value(learnt, "lr")
+    assert (row.value, row.ci_low, row.ci_high, row.n) == (again.value, again.low, again.high, learnt.n_train)
+
+
+def test_permuted_outcomes_leave_nothing_to_learn():
+    frame = cohort(n=150, n_external=0, n_features=200)
+    frame["clnm"] = np.random.default_rng(5).permutation(frame["clnm"].to_numpy())
+    training = train(frame, replace(QUICK, algorithms=("lr", "decision_tree", "mlp")))
+    for name in ("lr", "decision_tree", "mlp", "radiomics_score", "dl_score"):
+        row = value(training, name)
+        assert row.ci_low <= 0.5 <= row.ci_high, name
+
+
+def test_selecting_features_before_cross_validation_would_be_caught():
+    """The same noise, once screened on all rows before the folds and once inside them."""
+    frame = cohort(n=110, n_external=0, n_features=600, effect=0.0, seed=3).drop(columns="embedding")
+    noise = np.random.default_rng(1).normal(size=(len(frame), 600))
+    frame[radiomics_columns(frame)] = noise
+    options = replace(QUICK, algorithms=("lr",))
+    honest = value(train(frame, options, variables=()), "radiomics_score")
+    peeked = fit_funnel(noise, frame["clnm"].to_numpy(), FunnelRule(max_kept=20)).kept
+    leaking = train_models(
+        frame,
+        outcome="clnm",
+        variables=(),
+        radiomics_columns=[radiomics_columns(frame)[column] for column in peeked],
+        options=options,
+    )
+    assert honest.ci_low <= 0.5 <= honest.ci_high
+    assert value(leaking, "radiomics_score").ci_low > 0.6
+
+
+def test_external_rows_decide_nothing():
+    frame = cohort()
+    other = frame.copy()
+    is_external = (other["role"] == "external").to_numpy()
+    other.loc[is_external, "clnm"] = ~other.loc[is_external, "clnm"]
+    other.loc[is_external, radiomics_columns(frame)] = 1e6
+    other.loc[is_external, "age"] = 5.0
+    first, second = train(frame), train(other)
+    assert bundles(first) == bundles(second)
+    assert first.champion == second.champion
+    assert [c.auc_cv for c in first.candidates] == [c.auc_cv for c in second.candidates]
+
+
+def test_rows_of_role_score_are_not_looked_at():
+    frame = cohort()
+    extra = frame.tail(10).assign(role="score", case_key=[f"z{i}" for i in range(10)])
+    assert bundles(train(pd.concat([frame, extra], ignore_index=True))) == bundles(train(frame))
+
+
+def test_a_held_out_patient_changes_nothing_in_the_models_that_judge_them():
+    frame = cohort(n=120, n_external=0)
+    rows, layout, _ = usable_rows(frame, "clnm", VARIABLES, radiomics_columns(frame))
+    seen = []
+
+    def watch(function, folds):
+        for fold in folds:
+            seen.append((function, fold))
+            yield function(fold)
+
+    train(frame, map_folds=watch)
+    function, (fit_rows, held_rows) = seen[0]
+    _, predicted = function((fit_rows, held_rows))
+    other = rows.copy()
+    other.loc[held_rows, "clnm"] = ~other.loc[held_rows, "clnm"]
+    refitted = fit_everything(other.iloc[fit_rows], layout, QUICK)
+    for name, model in refitted.models.items():
+        np.testing.assert_array_equal(model.predict(rows.iloc[held_rows]), predicted[name])
+    assert not set(rows["patient_key"].iloc[fit_rows]) & set(rows["patient_key"].iloc[held_rows])
+
+
+def test_scores_fed_to_the_second_stage_are_out_of_fold():
+    """On noise an in-sample score separates the training rows; what the second stage is fed does not."""
+    frame = cohort(n=110, n_external=0, n_features=600, effect=0.0, seed=3).drop(columns="embedding")
+    frame[radiomics_columns(frame)] = np.random.default_rng(2).normal(size=(110, 600))
+    rows, layout, _ = usable_rows(frame, "clnm", VARIABLES, radiomics_columns(frame))
+    model = fit_everything(rows, layout, replace(QUICK, algorithms=("lr",))).models["radiomics_score"]
+    truth = rows["clnm"].to_numpy()
+    if model.fusion.columns:
+        in_sample = model.representation.design(rows)[:, model.representation.terms.index("radiomics_score")]
+        assert auc(truth, in_sample) > 0.75
+    assert model.link.slope < 0.5
+
+
+def test_row_order_and_repetition_do_not_matter():
+    frame = cohort()
+    shuffled = frame.sample(frac=1.0, random_state=4)
+    assert bundles(train(frame)) == bundles(train(shuffled))
+
+
+def test_folds_may_run_in_other_processes():
+    def elsewhere(function, folds):
+        carried = pickle.loads(pickle.dumps(function))
+        return [pickle.loads(pickle.dumps(carried(fold))) for fold in folds]
+
+    frame = cohort()
+    done = []
+    training = train(frame, map_folds=elsewhere, progress=lambda now, total: done.append((now, total)))
+    assert bundles(training) == bundles(train(frame))
+    assert done == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_too_few_positive_outcomes_is_a_sentence():
+    frame = cohort()
+    frame["clnm"] = np.arange(len(frame)) < 7
+    with pytest.raises(UserError, match="training frame has 7 positive outcomes, needs 10"):
+        train(frame)
+
+
+def test_no_training_center_at_all_is_the_same_sentence():
+    with pytest.raises(UserError, match="training frame has 0 positive outcomes"):
+        train(cohort().assign(role="external"))
+
+
+def test_nothing_to_learn_from_is_a_sentence():
+    frame = cohort().drop(columns="embedding")
+    with pytest.raises(UserError, match="neither clinical variables nor features"):
+        train_models(frame, outcome="clnm", variables=(), radiomics_columns=(), options=QUICK)
+
+
+def test_an_outcome_that_is_null_is_refused():
+    frame = cohort().astype({"clnm": object})
+    frame.loc[3, "clnm"] = None
+    with pytest.raises(ValueError, match="without an outcome"):
+        train(frame)
+
+
+def test_training_cases_without_features_are_left_out_and_counted():
+    frame = cohort()
+    frame.loc[[0, 1, 2], radiomics_columns(frame)] = np.nan
+    training = train(frame)
+    assert training.n_train == 107
+    assert "3 of 110 training cases left out: no features" in training.warnings
+
+
+def test_embeddings_that_most_cases_lack_are_left_out_and_said():
+    frame = cohort()
+    frame.loc[frame.index[10:], "embedding"] = None
+    training = train(frame)
+    assert "embedding left out: only 10 of 110 training cases have it" in training.warnings
+    assert not [row for row in training.evaluations if row.algorithm == "dl_score"]
+
+
+def test_without_external_centers_the_training_says_so():
+    training = train(cohort(n_external=0))
+    assert "no external center: the models are judged by cross-validation alone" in training.warnings
+    assert {row.cohort for row in training.evaluations} == {"cv"}
+
+
+def test_a_center_with_too_few_positives_gets_no_number_but_its_n():
+    frame = cohort()
+    frame.loc[frame.index[-8:], "center"] = "C4"
+    training = train(frame)
+    row = value(training, "lr", cohort_name="external", center="C4")
+    assert (row.value, row.ci_low, row.ci_high, row.n) == (None, None, None, 8)
+
+
+def test_columns_that_say_nothing_leave_every_model_at_the_prevalence():
+    frame = cohort(n_features=3).drop(columns="embedding")
+    frame[radiomics_columns(frame)] = 1.0
+    training = train(frame, variables=())
+    assert any("every model answers with the prevalence" in warning for warning in training.warnings)
+    assert {candidate.auc_cv for candidate in training.candidates} == {0.5}
+
+
+def test_few_events_per_term_are_said():
+    training = train(cohort(n=100))
+    assert any("fewer than 10 per term" in warning for warning in training.warnings)
+    assert training.events_per_variable == training.n_events / 5
