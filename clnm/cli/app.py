@@ -77,9 +77,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     """Lines of an aligned plain-text table."""
     cells = [[str(name) for name in header], *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    numeric = [
-        len(cells) > 1 and all(_is_number(row[column]) for row in cells[1:]) for column in range(len(header))
-    ]
+    numeric = [len(cells) > 1 and all(_is_number(row[column]) for row in cells[1:]) for column in range(len(header))]
     return [
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)

@@ -36,12 +36,26 @@ def status() -> None:
     from clnm.pipeline.status import status as read_status
 
     result = read_status(options.config)
-    header = ("center", "files", "ingested", "duplicate", "ignored", "quarantined", "pending", "gone", "cases",
-              "scored", "verdict")
-    show(result, lambda: [
-        *table(header, [[line[name] for name in header] for line in result["centers"]]),
-        f"last run: {result['last_run'] or 'none'}",
-    ])
+    header = (
+        "center",
+        "files",
+        "ingested",
+        "duplicate",
+        "ignored",
+        "quarantined",
+        "pending",
+        "gone",
+        "cases",
+        "scored",
+        "verdict",
+    )
+    show(
+        result,
+        lambda: [
+            *table(header, [[line[name] for name in header] for line in result["centers"]]),
+            f"last run: {result['last_run'] or 'none'}",
+        ],
+    )
 
 
 @app.command()
@@ -133,7 +147,10 @@ def show_held() -> None:
 
     rows = held_batches(options.config)
     header = ("center", "relation", "rows", "expectation", "observed", "reason")
-    show({"held": rows}, lambda: table(header, [[row[name] for name in header] for row in rows]) if rows else ["nothing is held"])
+    show(
+        {"held": rows},
+        lambda: table(header, [[row[name] for name in header] for row in rows]) if rows else ["nothing is held"],
+    )
 
 
 @check.command("release")

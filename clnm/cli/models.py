@@ -37,11 +37,14 @@ def show_model(version: Version) -> None:
 
     result = show_version(options.config, version)
     header = ("cohort", "center", "metric", "value", "ci_low", "ci_high", "n", "n_events")
-    show(result, lambda: [
-        *(f"{name}: {value}" for name, value in result["version"].items()),
-        "",
-        *table(header, [[row[name] for name in header] for row in result["evaluations"]]),
-    ])
+    show(
+        result,
+        lambda: [
+            *(f"{name}: {value}" for name, value in result["version"].items()),
+            "",
+            *table(header, [[row[name] for name in header] for row in result["evaluations"]]),
+        ],
+    )
 
 
 @models.command("compare")

@@ -29,10 +29,13 @@ def init(directory: Annotated[Path, typer.Argument(help="A new or empty folder."
     from clnm.pipeline.setting_up import write_installation
 
     result = write_installation(directory)
-    show(result, lambda: [
-        f"wrote {result['config']}: say where your archives are, then `clnm --config {result['config']} doctor`",
-        f"pseudonym key: {result['key']}; keep a copy, without it no patient is found again",
-    ])
+    show(
+        result,
+        lambda: [
+            f"wrote {result['config']}: say where your archives are, then `clnm --config {result['config']} doctor`",
+            f"pseudonym key: {result['key']}; keep a copy, without it no patient is found again",
+        ],
+    )
 
 
 @app.command()
@@ -65,11 +68,14 @@ def simulate(
     from clnm.pipeline.demo import simulate_installation
 
     result = simulate_installation(directory, patients=patients, seed=seed, drift=drift or [], faults=faults)
-    show(result, lambda: [
-        f"{result['patients']} patients in {len(result['centers'])} centers under {directory}",
-        f"best AUC anyone could reach: {result['best_auc']:.3f} (external centers {result['best_auc_external']:.3f})",
-        f"next: clnm --config {directory}/clnm.toml nightly",
-    ])
+    show(
+        result,
+        lambda: [
+            f"{result['patients']} patients in {len(result['centers'])} centers under {directory}",
+            f"best AUC anyone could reach: {result['best_auc']:.3f} (external centers {result['best_auc_external']:.3f})",
+            f"next: clnm --config {directory}/clnm.toml nightly",
+        ],
+    )
 
 
 @app.command()

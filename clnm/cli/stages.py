@@ -103,6 +103,4 @@ def _run(stage: str, *, as_of: str | None = None, fail_on: FailOn | None = None,
 
 def _fail_on_alert(summary: dict[str, Any], fail_on: FailOn | None) -> None:
     if fail_on is FailOn.ALERT and summary.get("open_alerts"):
-        raise DriftAlertError(f"{summary['open_alerts']} alerts are open; see `clnm sql \"FROM alerts\"`")
-
-
+        raise DriftAlertError(f'{summary["open_alerts"]} alerts are open; see `clnm sql "FROM alerts"`')

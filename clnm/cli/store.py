@@ -36,8 +36,13 @@ def verify_store() -> None:
     from clnm.pipeline import maintain
 
     result = maintain.verify(options.config)
-    show(result, lambda: [f"{result['tables']} tables, {result['files']} files, {result['rows']} rows",
-                          *(f"DAMAGED  {line}" for line in result["findings"])])
+    show(
+        result,
+        lambda: [
+            f"{result['tables']} tables, {result['files']} files, {result['rows']} rows",
+            *(f"DAMAGED  {line}" for line in result["findings"]),
+        ],
+    )
     if result["findings"]:
         raise StoreError(f"{len(result['findings'])} finding(s); restore from a backup or re-extract")
 
@@ -139,7 +144,10 @@ def forget(patient_key: Annotated[str, typer.Argument(help="A patient_key of the
     from clnm.pipeline import maintain
 
     result = maintain.forget(options.config, patient_key)
-    show(result, lambda: [
-        f"{result['rows']} rows and {result['files']} cached files removed",
-        *(f"trained on this patient: {version}" for version in result["model_versions"]),
-    ])
+    show(
+        result,
+        lambda: [
+            f"{result['rows']} rows and {result['files']} cached files removed",
+            *(f"trained on this patient: {version}" for version in result["model_versions"]),
+        ],
+    )

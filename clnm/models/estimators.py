@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import json
 import zipfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clnm.models.zoo import ALGORITHMS
@@ -51,19 +54,21 @@ def load_estimator(algorithm: str, content: bytes) -> Any:
 
 
 def _without_addresses(content: bytes) -> bytes:
-    """Number the parts, which skops names by their address in memory, and date them 1980 instead of now."""
+    """The same skops file without what differs between equal estimators: addresses in memory, sharing, the clock.
+
+    Every node gets a number of its own, every part the name of its content, every file the date 1980.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as source:
-        parts = {name: source.read(name) for name in source.namelist()}
+        parts = {name: _without_padding(source.read(name)) for name in source.namelist()}
     schema = json.loads(parts.pop("schema.json"))
-    numbers: dict[int, int] = {}
-    names: dict[str, str] = {}
-    _renumber(schema, numbers, names)
+    names = {name: f"{hashlib.sha256(part).hexdigest()[:32]}.{name.rpartition('.')[2]}" for name, part in parts.items()}
+    _renumber(schema, itertools.count(), names)
+    renamed = {names[name]: part for name, part in parts.items()}
+    renamed["schema.json"] = json.dumps(schema, indent=1).encode()
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, renamed in names.items():
-            archive.writestr(zipfile.ZipInfo(renamed, _EPOCH), _without_padding(parts[name]), zipfile.ZIP_DEFLATED)
-        schema_bytes = json.dumps(schema, indent=1).encode()
-        archive.writestr(zipfile.ZipInfo("schema.json", _EPOCH), schema_bytes, zipfile.ZIP_DEFLATED)
+        for name, part in sorted(renamed.items()):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), part, zipfile.ZIP_DEFLATED)
     return target.getvalue()
 
 
@@ -84,16 +89,15 @@ def _without_padding(content: bytes) -> bytes:
     return target.getvalue()
 
 
-def _renumber(node: Any, numbers: dict[int, int], names: dict[str, str]) -> None:
-    """Replace addresses in the order they are met, in place; `names` collects part name -> new part name."""
+def _renumber(node: Any, numbers: Iterator[int], names: Mapping[str, str]) -> None:
+    """Number the nodes in the order they are met and rename the parts they point to, in place."""
     if isinstance(node, list):
         for item in node:
             _renumber(item, numbers, names)
     elif isinstance(node, dict):
         if "__id__" in node:
-            node["__id__"] = numbers.setdefault(node["__id__"], len(numbers))
-        if isinstance(node.get("file"), str):
-            suffix = node["file"].rpartition(".")[2]
-            node["file"] = names.setdefault(node["file"], f"{len(names)}.{suffix}")
+            node["__id__"] = next(numbers)
+        if node.get("file") in names:
+            node["file"] = names[node["file"]]
         for item in node.values():
             _renumber(item, numbers, names)

@@ -33,7 +33,12 @@ class TrainingOptions:
     outer_folds: int = 5
     """Folds of the cross-validation that judges the whole path."""
     inner_folds: int = 5
-    """Folds inside a training part: lambda, out-of-fold scores, hyper-parameters."""
+    """Folds inside a training part that choose the hyper-parameters."""
+    score_folds: int = 10
+    """Folds inside a training part that make its scores out-of-fold: with five, scores learnt on 80 % of the rows speak
+    for those learnt on all, and the fused models lose 0.01 of AUC (simulated, n = 144)."""
+    lambda_folds: int = 10
+    """Folds inside a LASSO, which choose its lambda."""
     screen_p: float = 0.05
     """Univariate screen (Mann-Whitney). Uncorrected: it only narrows what the LASSO sees, inside each fold."""
     max_correlation: float = 0.9
@@ -47,12 +52,12 @@ class TrainingOptions:
     def score_rule(self) -> SignatureRule:
         """How both scores are found."""
         funnel = FunnelRule(self.screen_p, self.max_correlation, self.max_kept)
-        return SignatureRule(funnel, self.inner_folds, self.seed, self.lasso_rule)
+        return SignatureRule(funnel, self.lambda_folds, self.seed, self.lasso_rule)
 
     @property
     def fusion_rule(self) -> SignatureRule:
         """How the second stage's terms are found: no screen, and never none."""
-        return SignatureRule(OPEN, self.inner_folds, self.seed, self.lasso_rule, needs_one=True)
+        return SignatureRule(OPEN, self.lambda_folds, self.seed, self.lasso_rule, needs_one=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ def fit_everything(frame: pd.DataFrame, layout: Layout, options: TrainingOptions
     patients = frame["patient_key"].to_numpy()
     folds = deal_folds(outcome, patients, options.inner_folds, options.seed)
     with threadpool_limits(limits=1):
-        representation, terms = _represent(frame, layout, outcome, folds, options)
+        representation, terms = _represent(frame, layout, outcome, options)
         models = _score_models(representation, terms, outcome, layout)
         fusion = fit_signature(terms, representation.terms, outcome, patients, options.fusion_rule)
         places = [representation.terms.index(name) for name in fusion.columns]
@@ -98,10 +103,11 @@ def fit_everything(frame: pd.DataFrame, layout: Layout, options: TrainingOptions
 
 
 def _represent(
-    frame: pd.DataFrame, layout: Layout, outcome: np.ndarray, folds: Sequence[Fold], options: TrainingOptions
+    frame: pd.DataFrame, layout: Layout, outcome: np.ndarray, options: TrainingOptions
 ) -> tuple[Representation, np.ndarray]:
     """The representation, and the training rows in it: their scores are out-of-fold."""
     patients = frame["patient_key"].to_numpy()
+    folds = deal_folds(outcome, patients, options.score_folds, options.seed)
     encoder = fit_encoder(frame, layout.variables)
     names = [embedding_name(place) for place in range(layout.embedding_length)]
     sources = {

@@ -35,7 +35,7 @@ class SignatureRule:
     """
 
     funnel: FunnelRule = OPEN
-    n_folds: int = 5
+    n_folds: int = 10
     seed: int = 0
     lasso_rule: LassoRule = "min"
     needs_one: bool = False
@@ -99,7 +99,7 @@ def out_of_fold_scores(
     for fit_rows, held_rows in folds:
         signature = fit_signature(matrix[fit_rows], names, outcome[fit_rows], patients[fit_rows], rule)
         columns = [int(name) for name in signature.columns]
-        scores[held_rows] = signature.score(matrix[np.ix_(held_rows, columns)])
+        scores[held_rows] = signature.score(matrix[held_rows][:, columns])
     return scores
 
 

@@ -46,14 +46,18 @@ def compare_with_truth(config: Path, simulation: dict[str, Any]) -> dict[str, An
     if not champion:
         raise UserError("the demo has no champion; see the messages above")
     reached, best = champion[0]["auc_external"], simulation["best_auc_external"]
-    return {"reached": reached, "best_possible": best, "lines": [
-        f"reached / best possible AUC on the external centers: {reached:.3f} / {best:.3f} (simulated data)",
-        "next:",
-        f"  clnm --config {config} status",
-        f"  clnm --config {config} sql \"FROM worklist LIMIT 5\"",
-        f"  clnm --config {config} models compare",
-        f"  open {config.parent / 'store' / 'report' / 'index.html'} in a browser",
-    ]}
+    return {
+        "reached": reached,
+        "best_possible": best,
+        "lines": [
+            f"reached / best possible AUC on the external centers: {reached:.3f} / {best:.3f} (simulated data)",
+            "next:",
+            f"  clnm --config {config} status",
+            f'  clnm --config {config} sql "FROM worklist LIMIT 5"',
+            f"  clnm --config {config} models compare",
+            f"  open {config.parent / 'store' / 'report' / 'index.html'} in a browser",
+        ],
+    }
 
 
 def _progress(done: int, total: int) -> None:

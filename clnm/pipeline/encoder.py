@@ -37,7 +37,9 @@ def encoder_for(run: Run) -> Encoder | None:
     if deep.weights:
         path = installation.path(deep.weights)
         if not path.is_file():
-            raise ConfigurationError("[deep] weights names a file that is not there; give a .safetensors or a torch state dict")
+            raise ConfigurationError(
+                "[deep] weights names a file that is not there; give a .safetensors or a torch state dict"
+            )
         return Encoder(path, _sha256(path), deep.backbone)
     kept = installation.store.kept(_name(deep.backbone))
     if kept is not None:
@@ -47,7 +49,8 @@ def encoder_for(run: Run) -> Encoder | None:
 
 
 def _train(run: Run) -> Encoder | None:
-    from clnm.features.deep import crop_roi, save_weights
+    from clnm.features.crops import crop_roi
+    from clnm.features.networks import save_weights
     from clnm.features.pretext import train_encoder
 
     installation, backbone = run.installation, run.installation.settings.deep.backbone
@@ -56,14 +59,16 @@ def _train(run: Run) -> Encoder | None:
         run.logger.warning("no embeddings yet", images=len(rois), needed=MIN_IMAGES)
         return None
     run.logger.info("train encoder", images=len(rois), backbone=backbone)
-    crops = np.stack([
-        crop_roi(
-            cache.read_image(installation.pixels, row["image_key"]),
-            cache.read_mask(installation.pixels, row["roi_key"]),
-            spacing(row),
-        )
-        for row in rois
-    ])
+    crops = np.stack(
+        [
+            crop_roi(
+                cache.read_image(installation.pixels, row["image_key"]),
+                cache.read_mask(installation.pixels, row["roi_key"]),
+                spacing(row),
+            )
+            for row in rois
+        ]
+    )
     weights = train_encoder(crops, backbone=backbone, seed=_SEED, threads=installation.workers)
     relative = f"models/encoders/{backbone}-{run.run_id}.safetensors"
     path = installation.root / relative

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 from clnm import cluster
 from clnm.entities import ItemKind, Reason, SetAside
 from clnm.features.catalog import feature_set_version
-from clnm.features.parameters import Parameters, column_names, fingerprint, read_parameters
+from clnm.features.parameters import Parameters, fingerprint, read_parameters
 from clnm.imaging import cache
 from clnm.pipeline.encoder import Encoder, encoder_for, spacing
 from clnm.pipeline.run import Run, rows
@@ -58,12 +58,11 @@ class Extracted:
 
 
 def extract_center(run: Run, center: str) -> None:
-    """Compute what is missing for `center`; each finished shard is one commit, so a stop loses at most those in flight."""
+    """Compute what `center` lacks; each finished shard is one commit, so a stop loses at most those in flight."""
     installation = run.installation
     parameters = read_parameters(installation.path(installation.settings.radiomics.params))
-    extractor = Extractor(
-        installation.pixels, parameters, installation.settings.radiomics.engine, encoder_for(run)
-    )
+    engine = installation.settings.radiomics.engine
+    extractor = Extractor(installation.pixels, parameters, engine, encoder_for(run))
     versions = feature_set_versions(extractor)
     todo = installation.store.run_query(
         "rois_to_extract", center=center, radiomics_version=versions["radiomics"], deep_version=versions.get("deep")
@@ -71,7 +70,7 @@ def extract_center(run: Run, center: str) -> None:
     rois = {row["roi_key"]: row for row in todo}
     done = failed = 0
     for extracted in _extracted_shards(run, extractor, todo):
-        _commit(run, center, rois, extracted, versions, extractor)
+        _commit(run, center, rois, extracted, versions=versions, encoder=extractor.encoder)
         failures = sum(item.failure is not None for item in extracted)
         done, failed = done + len(extracted) - failures, failed + failures
     run.count("extract", center, {"extracted": done, "failed": failed})
@@ -79,11 +78,8 @@ def extract_center(run: Run, center: str) -> None:
 
 def feature_set_versions(extractor: Extractor) -> dict[str, str]:
     """The current version of each feature set, by name."""
-    versions = {
-        "radiomics": feature_set_version(
-            "radiomics", {"parameters": fingerprint(extractor.parameters), "engine": extractor.engine}
-        )
-    }
+    parts = {"parameters": fingerprint(extractor.parameters), "engine": extractor.engine}
+    versions = {"radiomics": feature_set_version("radiomics", parts)}
     if extractor.encoder is not None:
         parts = {"backbone": extractor.encoder.backbone, "weights": extractor.encoder.sha256}
         versions["deep"] = feature_set_version("deep", parts)
@@ -92,38 +88,86 @@ def feature_set_versions(extractor: Extractor) -> dict[str, str]:
 
 def extract_shard(extractor: Extractor, tasks: Sequence[RoiTask]) -> list[Extracted]:
     """The features of some ROIs, on a worker. One bad ROI is one failure; the others go on."""
-    from clnm.features.deep import crop_roi, embed
+    return [_extract_one(extractor, task) for task in tasks]
+
+
+def _extract_one(extractor: Extractor, task: RoiTask) -> Extracted:
     from clnm.features.extraction import extract
     from clnm.features.radiomics import ExtractionError
 
-    found: list[Extracted] = []
-    for task in tasks:
-        luminance = cache.read_image(extractor.pixels, task.image_key)
-        mask = cache.read_mask(extractor.pixels, task.roi_key)
-        values, engine, embedding = None, "", None
+    luminance = cache.read_image(extractor.pixels, task.image_key)
+    mask = cache.read_mask(extractor.pixels, task.roi_key)
+    values, engine = None, ""
+    if task.needs_radiomics:
         try:
-            if task.needs_radiomics:
-                values, engine = extract(luminance, mask, task.spacing_xy_mm, extractor.parameters, extractor.engine)
+            values, engine = extract(luminance, mask, task.spacing_xy_mm, extractor.parameters, extractor.engine)
         except ExtractionError as error:
-            found.append(Extracted(task.roi_key, failure=error.reason))
-            continue
-        if task.needs_deep and extractor.encoder is not None:
-            crop = crop_roi(luminance, mask, task.spacing_xy_mm)
-            embedding = embed(crop[None], extractor.encoder.path, backbone=extractor.encoder.backbone)[0]
-        found.append(Extracted(task.roi_key, engine, values, embedding))
-    return found
+            return Extracted(task.roi_key, failure=error.reason)
+    return Extracted(task.roi_key, engine, values, _embed(extractor, task, luminance, mask))
 
 
-def _extracted_shards(run: Run, extractor: Extractor, todo: Sequence[Mapping[str, Any]]) -> Any:
-    if not todo:
-        return
+def _embed(extractor: Extractor, task: RoiTask, luminance: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    from clnm.features.crops import crop_roi
+    from clnm.features.deep import embed
+
+    if not task.needs_deep or extractor.encoder is None:
+        return None
+    crop = crop_roi(luminance, mask, task.spacing_xy_mm)
+    vectors = embed(crop[None], extractor.encoder.path, backbone=extractor.encoder.backbone)
+    return vectors[0]
+
+
+def _extracted_shards(run: Run, extractor: Extractor, todo: Sequence[dict[str, Any]]) -> Iterator[list[Extracted]]:
     tasks = [
-        RoiTask(row["roi_key"], row["image_key"], spacing(dict(row)), row["needs_radiomics"], row["needs_deep"])
+        RoiTask(row["roi_key"], row["image_key"], spacing(row), row["needs_radiomics"], row["needs_deep"])
         for row in todo
     ]
     shards = [tasks[start : start + SHARD_SIZE] for start in range(0, len(tasks), SHARD_SIZE)]
+    if not shards:
+        return
     function = functools.partial(extract_shard, extractor)
+    in_flight = 2 * run.installation.workers
     for result in cluster.run_shards(
-        run.cluster(), function, shards, in_flight=2 * run.installation.workers, time_limit_s=TIME_LIMIT_SECONDS
+        run.cluster(), function, shards, in_flight=in_flight, time_limit_s=TIME_LIMIT_SECONDS
     ):
-        yield result
+        lost = [Extracted(failure.item.roi_key, failure=failure.reason) for failure in result.failures]
+        yield [*result.done, *lost]
+
+
+def _commit(
+    run: Run,
+    center: str,
+    rois: Mapping[str, Mapping[str, Any]],
+    extracted: Sequence[Extracted],
+    *,
+    versions: Mapping[str, str],
+    encoder: Encoder | None,
+) -> None:
+    """Stage what was computed, and set aside what could not be, in one atomic step."""
+
+    def fixed(item: Extracted, version: str) -> dict[str, Any]:
+        roi = rois[item.roi_key]
+        same = {name: roi[name] for name in ("roi_key", "case_key", "acquired_at", "known_at")}
+        return {**same, "center": center, "computed_at": run.started_at, "feature_set_version": version}
+
+    with_values = [item for item in extracted if item.values is not None]
+    with_vector = [item for item in extracted if item.embedding is not None]
+    failures = [item for item in extracted if item.failure is not None]
+    with run.commit() as batch:
+        if with_values:
+            table = rows("radiomics", [{**fixed(i, versions["radiomics"]), "engine": i.engine} for i in with_values])
+            for name in with_values[0].values or ():
+                column = [None if item.values is None else item.values.get(name) for item in with_values]
+                table = table.append_column(name, pa.array(column, pa.float64()))
+            batch.stage("radiomics", center, table)
+        if with_vector and encoder is not None:
+            same = {"backbone": encoder.backbone, "weights_sha256": encoder.sha256}
+            content = [{**fixed(i, versions["deep"]), **same, "embedding": i.embedding} for i in with_vector]
+            batch.stage("deep", center, rows("deep", content))
+        if failures:
+            batch.append("quarantine", rows("quarantine", [_set_aside(run, center, item) for item in failures]))
+
+
+def _set_aside(run: Run, center: str, item: Extracted) -> dict[str, Any]:
+    assert item.failure is not None
+    return asdict(SetAside(item.roi_key, ItemKind.ROI, center, item.failure, "", run.started_at))

@@ -43,5 +43,8 @@ def monitor(run: Run) -> None:
         if alerts:
             batch.append("alerts", rows("alerts", [asdict(row) for row in alerts]))
     for row in health:
-        run.count("monitor", row["center"], {"verdict": row["verdict"], "drifted": row["n_features_drifted"],
-                                             "tested": row["n_features_tested"]})
+        run.count(
+            "monitor",
+            row["center"],
+            {"verdict": row["verdict"], "drifted": row["n_features_drifted"], "tested": row["n_features_tested"]},
+        )

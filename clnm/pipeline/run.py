@@ -97,9 +97,7 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
     run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     lineage = Lineage(run_id, CODE_VERSION, installation.settings.config_hash())
     with ExitStack() as stack:
-        writer = stack.enter_context(
-            installation.store.writer(run_id=run_id, command=command, started_at=started_at)
-        )
+        writer = stack.enter_context(installation.store.writer(run_id=run_id, command=command, started_at=started_at))
         logger = log.get(run_id=run_id)
         run = Run(installation, run_id, command, started_at, as_of or started_at, lineage, writer, logger, stack)
         try:
@@ -133,7 +131,7 @@ def _record(run: Run, status: str) -> None:
 
 
 def _record_centers(run: Run) -> None:
-    known = {row["center"]: row["role"] for row in run.installation.store.read("centers")}
+    known = {row["center"]: row["role"] for row in run.installation.store.run_query("all_centers")}
     changed = [
         {"center": center.name, "role": center.role.value, "known_at": run.started_at}
         for center in run.installation.settings.center

@@ -26,7 +26,10 @@ def score_center(run: Run, center: str) -> None:
     version = champion[0]["model_version"] if champion else ""
     frame["input_hash"] = _input_hashes(frame)
     known = {(row["case_key"], row["model_version"], row["input_hash"]) for row in store.run_query("latest_scores")}
-    is_new = [(case, version, inputs) not in known for case, inputs in zip(frame["case_key"], frame["input_hash"], strict=True)]
+    is_new = [
+        (case, version, inputs) not in known
+        for case, inputs in zip(frame["case_key"], frame["input_hash"], strict=True)
+    ]
     new = frame[is_new].reset_index(drop=True)
     if not new.empty:
         scores = _scores(run, new, version, champion[0]["sha256"] if champion else "")
@@ -49,7 +52,9 @@ def _scores(run: Run, frame: pd.DataFrame, version: str, sha256: str) -> list[di
     ]
 
 
-def _score(row: dict[str, Any], probability: float, reason: str, version: str, threshold: float | None) -> dict[str, Any]:
+def _score(
+    row: dict[str, Any], probability: float, reason: str, version: str, threshold: float | None
+) -> dict[str, Any]:
     is_scored = not reason
     return {
         "case_key": row["case_key"],

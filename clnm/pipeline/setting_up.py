@@ -63,12 +63,19 @@ def write_installation(directory: Path) -> dict[str, str]:
 def examine_installation(config: Path) -> list[dict[str, Any]]:
     """One line per thing examined, `ok` or to mend; settings that cannot be read are an error at once."""
     installation = open_installation(config)
-    findings = [{"ok": True, "what": f"{config.name}: {len(installation.centers)} center(s), "
-                                     f"{len(installation.settings.clinical)} clinical variable(s)"}]
+    findings = [
+        {
+            "ok": True,
+            "what": f"{config.name}: {len(installation.centers)} center(s), "
+            f"{len(installation.settings.clinical)} clinical variable(s)",
+        }
+    ]
     findings.append(_check("pseudonym key", installation.pseudonyms))
     for center in installation.settings.center:
         for number, entry in enumerate(center.archive):
-            findings.append(_reachable(f"center {center.name}: archive {center.name}/{number}", installation.path(entry)))
+            findings.append(
+                _reachable(f"center {center.name}: archive {center.name}/{number}", installation.path(entry))
+            )
         for key in ("index", "clinical", "outcomes"):
             value = getattr(center, key)
             if value is not None:

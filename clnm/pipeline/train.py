@@ -54,9 +54,7 @@ def train(run: Run, *, promote: bool = False) -> None:
 
 def _register(run: Run, training: Training) -> dict[str, str]:
     """Bundles first, rows after: a version that is listed has its bundle."""
-    saved = {
-        candidate.algorithm: _save(run, training, candidate) for candidate in training.candidates
-    }
+    saved = {candidate.algorithm: _save(run, training, candidate) for candidate in training.candidates}
     external = {
         row.algorithm: row.value
         for row in training.evaluations

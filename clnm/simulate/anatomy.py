@@ -80,7 +80,7 @@ def signed_distance_mm(lesion: Lesion, scanner: Scanner) -> Map:
 
 
 def reader_mask(lesion: Lesion, scanner: Scanner, generator: np.random.Generator) -> NDArray[np.bool_]:
-    """The contour as a reader draws it: the lesion's own, smoothed, with slow jitter and a hair outside (1.5 % of size)."""
+    """The contour as a reader draws it: the lesion's own, smoothed, with slow jitter and about 1.5 % too large."""
     smooth = lesion.amplitudes.copy()
     smooth[8:] *= 0.3
     smooth[:4] += generator.normal(0, 0.012, 4)
@@ -179,9 +179,7 @@ def _calcify(
         _add_blob(loss_db_per_mm, scanner, (row, column), size_mm, loss_db / (np.sqrt(np.pi) * size_mm))
 
 
-def _add_blob(
-    field: Map, scanner: Scanner, place_mm: tuple[float, float], size_mm: float, height: float
-) -> None:
+def _add_blob(field: Map, scanner: Scanner, place_mm: tuple[float, float], size_mm: float, height: float) -> None:
     """Add `height exp(-r^2 / size^2)` in place, cut off at three sizes."""
     row_mm, column_mm = place_mm
     step = scanner.spacing_mm

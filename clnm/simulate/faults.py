@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _CUT_BYTES = 4000
-_FOLDER = "incoming"
+_STATUS = {Reason.DUPLICATE_OF: FileStatus.DUPLICATE, Reason.NOT_AN_IMAGE: FileStatus.IGNORED}
+"""What is not quarantined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +40,25 @@ class Fault:
     reason: Reason
 
 
-def plant_faults(directory: Path, images: dict[str, Path]) -> list[Fault]:
+def plant_faults(directory: Path, images: Mapping[str, Path]) -> list[Fault]:
     """Write the faulty files. `images` names one clean image per center, relative to `directory`."""
     planter = _Planter(directory, images)
-    bad, copy, skip = FileStatus.QUARANTINED, FileStatus.DUPLICATE, FileStatus.IGNORED
+    files = {
+        "zero_bytes": ("C1/incoming/empty.dcm", b"", Reason.EMPTY),
+        "text_as_dicom": ("C2/incoming/letter.dcm", b"Please call the ward.\n" * 40, Reason.NOT_DICOM),
+        "truncated_jpeg": ("C3/incoming/cut_1.dcm", planter.altered("C3", 1)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
+        "truncated_native": ("C1/incoming/cut_2.dcm", planter.altered("C1", 2)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
+        "no_pixels": ("C2/incoming/blank.dcm", planter.altered("C2", 3, drop="PixelData"), Reason.NO_PIXELS),
+        "no_patient_id": ("C4/incoming/nobody.dcm", planter.altered("C4", 4, drop="PatientID"), Reason.MISSING_TAG),
+        "duplicate": ("C1/incoming/same_again.dcm", planter.clean("C1"), Reason.DUPLICATE_OF),
+        "readme": ("C1/incoming/readme.txt", b"Export of the ward's machine.\n", Reason.NOT_AN_IMAGE),
+        "mask_unreadable": (planter.mask("C1", "r9"), b"NRRD0004\ngarbage\n" * 9, Reason.MASK_UNREADABLE),
+    }
     return [
-        planter.put("zero_bytes", "C1", "empty.dcm", b"", bad, Reason.EMPTY),
-        planter.put("text_as_dicom", "C2", "letter.dcm", b"Please call the ward.\n" * 40, bad, Reason.NOT_DICOM),
-        planter.put(
-            "truncated_jpeg", "C3", "cut_jpeg.dcm", planter.altered("C3", 1)[:-_CUT_BYTES], bad, Reason.TRUNCATED_PIXELS
-        ),
-        planter.put(
-            "truncated_native",
-            "C1",
-            "cut_native.dcm",
-            planter.altered("C1", 2)[:-_CUT_BYTES],
-            bad,
-            Reason.TRUNCATED_PIXELS,
-        ),
-        planter.put(
-            "no_pixels", "C2", "no_pixels.dcm", planter.altered("C2", 3, drop="PixelData"), bad, Reason.NO_PIXELS
-        ),
-        planter.put(
-            "no_patient_id", "C4", "nobody.dcm", planter.altered("C4", 4, drop="PatientID"), bad, Reason.MISSING_TAG
-        ),
-        planter.put("duplicate", "C1", "again_the_same.dcm", planter.clean("C1"), copy, Reason.DUPLICATE_OF),
-        planter.put("readme", "C1", "readme.txt", b"Export of the ward's machine.\n", skip, Reason.NOT_AN_IMAGE),
-        planter.put_mask("mask_without_image", "C2", "IM999999_r1.nrrd", (64, 64), Reason.MASK_WITHOUT_IMAGE),
-        planter.put_mask("mask_other_size", "C3", planter.reader("C3", "r8"), (64, 64), Reason.MASK_MISMATCH),
-        planter.put_mask("mask_empty", "C4", planter.reader("C4", "r7"), None, Reason.MASK_EMPTY),
-        planter.put(
-            "mask_unreadable",
-            "C1",
-            planter.reader("C1", "r9"),
-            b"NRRD0004\ngarbage\n" * 9,
-            bad,
-            Reason.MASK_UNREADABLE,
-            folder="masks",
-        ),
+        *(planter.put(fault, *file) for fault, file in files.items()),
+        planter.put_mask("mask_without_image", "C2/masks/IM999999_r1.nrrd", (64, 64), Reason.MASK_WITHOUT_IMAGE),
+        planter.put_mask("mask_other_size", planter.mask("C3", "r8"), (64, 64), Reason.MASK_MISMATCH),
+        planter.put_mask("mask_empty", planter.mask("C4", "r7"), None, Reason.MASK_EMPTY),
         planter.add_row("row_without_image", "C3"),
     ]
 
@@ -92,33 +75,22 @@ def faults_csv(faults: list[Fault]) -> str:
 @dataclass(frozen=True, slots=True)
 class _Planter:
     directory: Path
-    images: dict[str, Path]
+    images: Mapping[str, Path]
 
-    def put(
-        self,
-        fault: str,
-        center: str,
-        name: str,
-        content: bytes,
-        status: FileStatus,
-        reason: Reason,
-        *,
-        folder: str = _FOLDER,
-    ) -> Fault:
-        path = Path("archives", center, folder, name)
-        (self.directory / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.directory / path).write_bytes(content)
-        return Fault(fault, path.as_posix(), ItemKind.FILE, status, reason)
+    def put(self, fault: str, place: str, content: bytes, reason: Reason) -> Fault:
+        path = self.directory / "archives" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return Fault(fault, f"archives/{place}", ItemKind.FILE, _STATUS.get(reason, FileStatus.QUARANTINED), reason)
 
-    def put_mask(self, fault: str, center: str, name: str, size: tuple[int, int] | None, reason: Reason) -> Fault:
+    def put_mask(self, fault: str, place: str, size: tuple[int, int] | None, reason: Reason) -> Fault:
         """A square in a grid of `size`, or nothing at all (None) on the center's own frame."""
-        scanner = next(known.scanner for known in CENTERS if known.name == center)
+        scanner = next(known.scanner for known in CENTERS if known.name == place[:2])
         mask = np.zeros(size or scanner.frame_px, dtype=bool)
         if size:
             mask[16:40, 16:40] = True
-        path = Path("archives", center, "masks", name)
-        write_mask_file(self.directory / path, mask, scanner.spacing_mm)
-        return Fault(fault, path.as_posix(), ItemKind.FILE, FileStatus.QUARANTINED, reason)
+        write_mask_file(self.directory / "archives" / place, mask, scanner.spacing_mm)
+        return Fault(fault, f"archives/{place}", ItemKind.FILE, FileStatus.QUARANTINED, reason)
 
     def add_row(self, fault: str, center: str) -> Fault:
         """A clinical row of a patient of whom there is no image: the last row again under another id."""
@@ -145,5 +117,7 @@ class _Planter:
         header.save_as(stream, enforce_file_format=True)
         return stream.getvalue()
 
-    def reader(self, center: str, reader: str) -> str:
-        return f"{self.images[center].name.removesuffix(self.images[center].suffix)}_{reader}.nrrd"
+    def mask(self, center: str, reader: str) -> str:
+        """Where another reader's mask of the center's clean image would lie."""
+        image = self.images[center]
+        return f"{center}/masks/{image.name.removesuffix(image.suffix)}_{reader}.nrrd"

@@ -30,7 +30,7 @@ def answer(installation: Installation, manifest: Manifest, question: str, as_of:
         build_views(connection, installation, manifest, as_of=as_of)
         _lock_down(connection, data_files(installation, manifest))
         try:
-            return connection.execute(question).to_arrow_table()
+            return connection.sql(question).to_arrow_table()
         except duckdb.IOException as error:
             raise StoreError(
                 "a data file of the store is missing; if the store was moved run `clnm store catalog`, "

@@ -65,7 +65,7 @@ class Store:
         query = read_sql("queries", name, outcome=self._installation.outcome).body
         connection = self._connection(with_staged="-- Reads: staged" in query)
         try:
-            return connection.execute(query, parameters or None).to_arrow_table()
+            return connection.sql(query, params=parameters or None).to_arrow_table()
         except duckdb.IOException as error:
             raise StoreError("a data file of the store is missing; `clnm store verify` names it") from error
 

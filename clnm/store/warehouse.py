@@ -129,7 +129,7 @@ def relation_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def rows_of(connection: duckdb.DuckDBPyConnection, question: str) -> list[dict[str, Any]]:
     """The answer as dictionaries."""
-    answer: Any = connection.execute(question).to_arrow_table()
+    answer: Any = connection.sql(question).to_arrow_table()
     return list(answer.to_pylist())
 
 

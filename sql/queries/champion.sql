@@ -1,2 +1,6 @@
 -- Grain: one row, the champion, if there is one
-SELECT * FROM model_versions WHERE status = 'champion' ORDER BY commit_seq DESC LIMIT 1
+SELECT *
+FROM model_versions
+WHERE status = 'champion'
+ORDER BY commit_seq DESC
+LIMIT 1

@@ -1,31 +1,44 @@
 -- Grain: one row per ROI of a center that lacks features of the current sets and is not in quarantine
 -- Reads: staged
-WITH have_radiomics AS (
-    SELECT roi_key FROM raw_radiomics WHERE feature_set_version = $radiomics_version
+-- A mask that was drawn again has a later known_at than the features of the old one.
+WITH set_aside AS (
+    SELECT item_key
+    FROM quarantine
+    WHERE kind = 'roi' AND resolved_at IS NULL
 ),
 
-have_deep AS (
-    SELECT roi_key FROM raw_deep WHERE feature_set_version = $deep_version
-),
-
-set_aside AS (
-    SELECT item_key FROM quarantine WHERE kind = 'roi' AND resolved_at IS NULL
+needs AS (
+    SELECT
+        rois.roi_key,
+        rois.image_key,
+        rois.case_key,
+        rois.acquired_at,
+        rois.known_at,
+        NOT EXISTS (
+            SELECT 1
+            FROM raw_radiomics
+            WHERE
+                raw_radiomics.roi_key = rois.roi_key
+                AND raw_radiomics.known_at = rois.known_at
+                AND raw_radiomics.feature_set_version = $radiomics_version
+        ) AS needs_radiomics,
+        $deep_version::VARCHAR IS NOT NULL AND NOT EXISTS (
+            SELECT 1
+            FROM raw_deep
+            WHERE
+                raw_deep.roi_key = rois.roi_key
+                AND raw_deep.known_at = rois.known_at
+                AND raw_deep.feature_set_version = $deep_version
+        ) AS needs_deep
+    FROM rois
+    WHERE rois.center = $center AND rois.roi_key NOT IN (SELECT set_aside.item_key FROM set_aside)
 )
 
 SELECT
-    rois.roi_key,
-    rois.image_key,
-    rois.case_key,
-    rois.acquired_at,
-    rois.known_at,
+    needs.*,
     images.spacing_x_mm,
-    images.spacing_y_mm,
-    rois.roi_key NOT IN (SELECT have_radiomics.roi_key FROM have_radiomics) AS needs_radiomics,
-    $deep_version::VARCHAR IS NOT NULL AND rois.roi_key NOT IN (SELECT have_deep.roi_key FROM have_deep) AS needs_deep
-FROM rois
-INNER JOIN images ON rois.image_key = images.image_key
-WHERE
-    rois.center = $center
-    AND rois.roi_key NOT IN (SELECT set_aside.item_key FROM set_aside)
-    AND (needs_radiomics OR needs_deep)
-ORDER BY rois.roi_key
+    images.spacing_y_mm
+FROM needs
+INNER JOIN images ON needs.image_key = images.image_key
+WHERE needs.needs_radiomics OR needs.needs_deep
+ORDER BY needs.roi_key

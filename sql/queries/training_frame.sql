@@ -1,2 +1,4 @@
 -- Grain: one row per case that may be learned from
-FROM training_frame($as_of::TIMESTAMPTZ) ORDER BY case_key
+SELECT *
+FROM training_frame($as_of::TIMESTAMPTZ)
+ORDER BY case_key

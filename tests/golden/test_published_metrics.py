@@ -83,6 +83,16 @@ def test_with_folds_only_cases_of_one_fold_are_compared():
     assert auc_delong(outcome, score, folds).value == 1.0
 
 
+def test_the_interval_of_a_cross_validated_auc_is_widened_for_shared_training_rows():
+    """Two folds alike: DeLong's variance on the placements 1, 1/2, 1, 1/2 and 1, 1/2, 1, 1/2, times 1 + 2 / 1."""
+    outcome = np.tile([True, True, False, False], 2)
+    score = np.tile([4.0, 2.0, 3.0, 1.0], 2)
+    interval = auc_delong(outcome, score, np.repeat([0, 1], 4))
+    variance = 2 * np.var([1, 0.5, 1, 0.5], ddof=1) / 4
+    assert interval.value == 0.75
+    assert interval.low == pytest.approx(0.75 - 1.959964 * np.sqrt(3 * variance))
+
+
 def test_delong_agrees_with_the_bootstrap():
     generator = np.random.default_rng(0)
     outcome = np.arange(120) < 40

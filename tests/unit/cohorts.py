@@ -12,7 +12,7 @@ VARIABLES = (
 )
 
 
-def cohort(n=160, n_features=60, n_deep=12, seed=0, effect=1.0, n_external=50):
+def cohort(n=160, *, n_features=60, n_deep=12, seed=0, effect=1.0, n_external=50):
     """`n` cases, the last `n_external` of them external; `effect` 0 is pure noise."""
     generator = np.random.default_rng(seed)
     positive = generator.random(n) < 0.3

@@ -7,10 +7,9 @@ import pytest
 from clnm.entities import ClinicalVariable, VariableKind
 from clnm.models.calibrate import Line, calibration_intercept, calibration_slope, logit, platt, recalibrate
 from clnm.models.fitting import TrainingOptions
-from clnm.models.folds import deal_folds
 from clnm.models.frame import embedding_length, embedding_matrix, fit_encoder, radiomics_matrix
-from clnm.models.selection import OPEN, FunnelRule, fit_funnel
-from clnm.models.signatures import fit_signature
+from clnm.models.selection import FunnelRule, fit_funnel
+from clnm.models.signatures import SignatureRule, fit_signature
 from clnm.models.training import train_models
 from tests.unit.cohorts import VARIABLES, cohort, radiomics_columns
 
@@ -166,11 +165,9 @@ def test_signature_agrees_with_the_subgradient_conditions_of_the_lasso():
     generator = np.random.default_rng(0)
     matrix = generator.normal(size=(200, 8))
     outcome = matrix[:, 0] - matrix[:, 3] + generator.normal(size=200) > 0
-    folds = deal_folds(outcome, np.arange(200), 5, 0)
     names = [f"f{i}" for i in range(8)]
-    signature, out_of_fold = fit_signature(matrix, names, outcome, folds, rule=OPEN, lasso_rule="1se")
+    signature = fit_signature(matrix, names, outcome, np.arange(200), SignatureRule(lasso_rule="1se"))
     assert {"f0", "f3"} <= set(signature.columns)
-    assert len(out_of_fold) == 200
     kept = [names.index(name) for name in signature.columns]
     standard = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
     score = signature.score(matrix[:, kept])
@@ -184,12 +181,12 @@ def test_signature_agrees_with_the_subgradient_conditions_of_the_lasso():
 def test_the_one_standard_error_rule_is_never_denser():
     frame = cohort(n=120, n_external=0)
     matrix, outcome = radiomics_matrix(frame, radiomics_columns(frame)), frame["clnm"].to_numpy()
-    folds = deal_folds(outcome, frame["patient_key"].to_numpy(), 5, 0)
+    patients = frame["patient_key"].to_numpy()
     sizes = {
         rule: len(
-            fit_signature(matrix, radiomics_columns(frame), outcome, folds, rule=FunnelRule(), lasso_rule=rule)[
-                0
-            ].columns
+            fit_signature(
+                matrix, radiomics_columns(frame), outcome, patients, SignatureRule(FunnelRule(), lasso_rule=rule)
+            ).columns
         )
         for rule in ("min", "1se")
     }

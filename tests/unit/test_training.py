@@ -11,14 +11,16 @@ from clnm.errors import UserError
 from clnm.models.eligibility import usable_rows
 from clnm.models.evaluate import METRICS
 from clnm.models.fitting import TrainingOptions, fit_everything
+from clnm.models.folds import deal_folds
 from clnm.models.intervals import auc, auc_delong
 from clnm.models.registry import bundle_files, bundle_sha256
 from clnm.models.selection import FunnelRule, fit_funnel
+from clnm.models.signatures import SignatureRule, fit_signature, out_of_fold_scores
 from clnm.models.training import train_models
 from clnm.models.zoo import ALGORITHMS
 from tests.unit.cohorts import VARIABLES, cohort, radiomics_columns
 
-QUICK = TrainingOptions(algorithms=("lr", "knn"), outer_folds=4, inner_folds=4)
+QUICK = TrainingOptions(algorithms=("lr", "knn"), outer_folds=2, inner_folds=3)
 
 
 def train(frame, options=QUICK, variables=VARIABLES, **more):
@@ -47,7 +49,7 @@ def bundles(training):
 
 @pytest.fixture(scope="module")
 def learnt():
-    return train(cohort(), TrainingOptions())
+    return train(cohort(effect=1.3), TrainingOptions(outer_folds=2, inner_folds=3))
 
 
 def test_all_nine_models_and_both_scores_are_judged_on_every_cohort(learnt):
@@ -61,13 +63,14 @@ def test_all_nine_models_and_both_scores_are_judged_on_every_cohort(learnt):
     assert expected <= rows
 
 
-def test_the_models_find_the_signal_and_the_fusion_beats_either_score(learnt):
+def test_the_models_find_the_signal_and_keep_it_on_external_centers(learnt):
     champion = learnt.candidates[learnt.champion].algorithm
     external = value(learnt, champion, cohort_name="external")
-    assert external.value > 0.85
-    assert external.ci_low < external.value < external.ci_high
-    assert value(learnt, "lr").value > value(learnt, "dl_score").value
-    assert {feature.name for feature in learnt.selected if feature.stage == "fusion"} >= {"cln", "radiomics_score"}
+    assert 0.6 < external.ci_low < external.value < external.ci_high
+    assert value(learnt, champion).value > 0.7
+    terms = {feature.name for feature in learnt.selected if feature.stage == "fusion"}
+    assert "cln" in terms
+    assert terms & {"radiomics_score", "dl_score"}
 
 
 def test_the_champion_has_the_best_cross_validated_auc(learnt):
@@ -87,13 +90,20 @@ def test_the_published_rows_can_be_recomputed_from_the_predictions(learnt):
     assert (row.value, row.ci_low, row.ci_high, row.n) == (again.value, again.low, again.high, learnt.n_train)
 
 
+@pytest.mark.long
 def test_permuted_outcomes_leave_nothing_to_learn():
-    frame = cohort(n=150, n_external=0, n_features=200)
-    frame["clnm"] = np.random.default_rng(5).permutation(frame["clnm"].to_numpy())
-    training = train(frame, replace(QUICK, algorithms=("lr", "decision_tree", "mlp")))
-    for name in ("lr", "decision_tree", "mlp", "radiomics_score", "dl_score"):
-        row = value(training, name)
-        assert row.ci_low <= 0.5 <= row.ci_high, name
+    """Over eight permutations, since one alone lies outside its own 95 % interval one time in twenty."""
+    frame = cohort(n=150, n_external=0, n_features=150)
+    options = replace(QUICK, algorithms=("lr", "decision_tree", "mlp"), outer_folds=5)
+    rows = {}
+    for seed in range(8):
+        outcome = np.random.default_rng(seed).permutation(frame["clnm"].to_numpy())
+        training = train(frame.assign(clnm=outcome), options)
+        for name in (*options.algorithms, "radiomics_score", "dl_score"):
+            rows.setdefault(name, []).append(value(training, name))
+    for name, judged in rows.items():
+        assert np.mean([row.value for row in judged]) == pytest.approx(0.5, abs=0.06), name
+        assert sum(row.ci_low <= 0.5 <= row.ci_high for row in judged) >= 6, name
 
 
 def test_selecting_features_before_cross_validation_would_be_caught():
@@ -101,7 +111,7 @@ def test_selecting_features_before_cross_validation_would_be_caught():
     frame = cohort(n=110, n_external=0, n_features=600, effect=0.0, seed=3).drop(columns="embedding")
     noise = np.random.default_rng(1).normal(size=(len(frame), 600))
     frame[radiomics_columns(frame)] = noise
-    options = replace(QUICK, algorithms=("lr",))
+    options = replace(QUICK, algorithms=("lr",), outer_folds=4)
     honest = value(train(frame, options, variables=()), "radiomics_score")
     peeked = fit_funnel(noise, frame["clnm"].to_numpy(), FunnelRule(max_kept=20)).kept
     leaking = train_models(
@@ -112,7 +122,8 @@ def test_selecting_features_before_cross_validation_would_be_caught():
         options=options,
     )
     assert honest.ci_low <= 0.5 <= honest.ci_high
-    assert value(leaking, "radiomics_score").ci_low > 0.6
+    assert value(leaking, "radiomics_score").ci_low > 0.5
+    assert value(leaking, "radiomics_score").value > honest.value + 0.1
 
 
 def test_external_rows_decide_nothing():
@@ -156,16 +167,21 @@ def test_a_held_out_patient_changes_nothing_in_the_models_that_judge_them():
 
 
 def test_scores_fed_to_the_second_stage_are_out_of_fold():
-    """On noise an in-sample score separates the training rows; what the second stage is fed does not."""
-    frame = cohort(n=110, n_external=0, n_features=600, effect=0.0, seed=3).drop(columns="embedding")
-    frame[radiomics_columns(frame)] = np.random.default_rng(2).normal(size=(110, 600))
-    rows, layout, _ = usable_rows(frame, "clnm", VARIABLES, radiomics_columns(frame))
-    model = fit_everything(rows, layout, replace(QUICK, algorithms=("lr",))).models["radiomics_score"]
-    truth = rows["clnm"].to_numpy()
-    if model.fusion.columns:
-        in_sample = model.representation.design(rows)[:, model.representation.terms.index("radiomics_score")]
-        assert auc(truth, in_sample) > 0.75
-    assert model.link.slope < 0.5
+    """On noise a signature separates the rows it was found on; what the second stage is fed does not."""
+    in_sample, out_of_fold = [], []
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        noise, truth = generator.normal(size=(100, 200)), np.arange(100) < 30
+        patients = np.arange(100)
+        folds = deal_folds(truth, patients, 5, seed)
+        rule = SignatureRule(FunnelRule(), seed=seed, needs_one=True)
+        names = [str(column) for column in range(200)]
+        signature = fit_signature(noise, names, truth, patients, rule)
+        in_sample.append(auc(truth, signature.score(noise[:, [int(name) for name in signature.columns]])))
+        scores = out_of_fold_scores(noise, truth, patients, folds, rule)
+        out_of_fold.append(auc(truth, scores, np.argmax([np.isin(patients, held) for _, held in folds], axis=0)))
+    assert np.mean(in_sample) > 0.7
+    assert 0.42 < np.mean(out_of_fold) < 0.56
 
 
 def test_row_order_and_repetition_do_not_matter():
@@ -183,7 +199,7 @@ def test_folds_may_run_in_other_processes():
     done = []
     training = train(frame, map_folds=elsewhere, progress=lambda now, total: done.append((now, total)))
     assert bundles(training) == bundles(train(frame))
-    assert done == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert done == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_too_few_positive_outcomes_is_a_sentence():

@@ -1,0 +1,63 @@
+"""Keyed pseudonyms: HMAC-SHA256, so that nobody without the key can test a guess, and every worker gets the same."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from dataclasses import dataclass, field
+
+from clnm.errors import ConfigurationError
+
+_MIN_BYTES = 32
+_HEX_DIGITS = 20
+"""80 bits: a collision among a million keys has a chance of about 4e-13."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """The keys of one installation. `key_id` names the secret, for rotation."""
+
+    key: bytes = field(repr=False)
+    key_id: str = "k1"
+
+    def __post_init__(self) -> None:
+        if len(self.key) < _MIN_BYTES:
+            raise ConfigurationError(f"the pseudonym key holds {len(self.key)} bytes, needs {_MIN_BYTES}")
+
+    def patient(self, center: str, raw_id: str) -> str:
+        """A person at a center: ids of two centers may collide, so the center is always in the key."""
+        return self._hash("patient", center, _normalised(raw_id))
+
+    def study(self, center: str, raw_id: str) -> str:
+        """An examination, by its StudyInstanceUID or the hospital's own id."""
+        return self._hash("study", center, _normalised(raw_id))
+
+    def image(self, center: str, identity: str, frame: int) -> str:
+        """A frame, by its SOPInstanceUID or, for a picture file, its checksum."""
+        return self._hash("image", center, identity, str(frame))
+
+    def roi(self, image_key: str, reader: str, label: int) -> str:
+        """A labelled region of an image by one reader."""
+        return self._hash("roi", image_key, reader, str(label))
+
+    def case(self, patient_key: str, study_key: str) -> str:
+        """A patient's study."""
+        return self._hash("case", patient_key, study_key)
+
+    def file(self, center: str, source: str, path: bytes) -> str:
+        """A file or archive member."""
+        return self._hash("file", center, source, path.hex())
+
+    def text(self, *parts: str) -> str:
+        """A hash of anything else that may identify, such as the words of a table's row."""
+        return self._hash("text", *parts)
+
+    def _hash(self, *parts: str) -> str:
+        message = b"\x00".join(part.encode("utf-8", "surrogateescape") for part in parts)
+        return f"{self.key_id}-{hmac.new(self.key, message, hashlib.sha256).hexdigest()[:_HEX_DIGITS]}"
+
+
+def _normalised(raw_id: str) -> str:
+    """One spelling per id: Unicode NFKC, no surrounding white space or NUL, upper case."""
+    return unicodedata.normalize("NFKC", raw_id).strip(" \t\r\n\x00").upper()

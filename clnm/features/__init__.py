@@ -1,0 +1,1 @@
+"""Features of one ROI: radiomics, embeddings, and how robust they are. Arrays in, numbers out."""

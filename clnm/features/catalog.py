@@ -1,0 +1,39 @@
+"""Every feature set by name, and the version that says which configuration and code filled its columns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+
+from clnm.errors import UserError, nearest
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "radiomics": ("extraction", "parameters", "radiomics"),
+    "deep": ("crops", "networks", "deep"),
+}
+"""The modules whose source decides a set's values: when one changes, the version changes."""
+
+FEATURE_SETS: tuple[str, ...] = tuple(_MODULES)
+
+
+def feature_set_version(name: str, parts: Mapping[str, str]) -> str:
+    """A short hash over `parts` (parameters, engine, weights) and the source of the engine's modules.
+
+    Raises:
+        UserError: no such feature set.
+    """
+    if name not in _MODULES:
+        raise UserError(f"no feature set {name!r}; {nearest(name, FEATURE_SETS)}")
+    digest = hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode())
+    package = resources.files("clnm.features")
+    for module in engine_modules(name):
+        digest.update(package.joinpath(f"{module}.py").read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def engine_modules(name: str) -> tuple[str, ...]:
+    """The modules of a feature set that are there, sorted."""
+    package = resources.files("clnm.features")
+    return tuple(sorted(module for module in _MODULES[name] if package.joinpath(f"{module}.py").is_file()))

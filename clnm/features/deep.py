@@ -1,0 +1,55 @@
+"""Embeddings: crops in, one vector each out, the same alone or in a batch."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clnm.features.networks import load_network
+
+_BATCH = 32
+_MEAN, _SCALE = 0.25, 0.2
+"""Fixed centre and spread of crops on the scale 0 to 1: constants, so that no other image changes an embedding."""
+
+
+def embed(crops: np.ndarray, weights: Path, *, backbone: str, device: str = "auto") -> np.ndarray:
+    """The embeddings of some crops.
+
+    Args:
+        crops: (N, S, S) float32 in [0, 1].
+        weights: a .safetensors file or a torch state dict.
+        backbone: the network they belong to.
+        device: cpu, cuda, or auto (cuda where there is one).
+
+    Returns:
+        (N, D) float32. Batch normalisation uses its stored statistics, so a crop's vector does not depend on its batch
+        (within 1e-5, the rounding of another order of additions).
+    """
+    import torch
+
+    place = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
+    network = _network(backbone, str(weights), weights.stat().st_mtime_ns, place)
+    with torch.inference_mode():
+        vectors = [
+            network(as_input(crops[start : start + _BATCH]).to(place)).float().cpu().numpy()
+            for start in range(0, len(crops), _BATCH)
+        ]
+    return np.concatenate(vectors).astype(np.float32)
+
+
+def as_input(crops: np.ndarray) -> Any:
+    """(N, S, S) in [0, 1] as a normalised (N, 3, S, S) tensor in channels-last memory."""
+    import torch
+
+    tensor = (torch.from_numpy(np.ascontiguousarray(crops, dtype=np.float32)) - _MEAN) / _SCALE
+    return tensor[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+@functools.lru_cache(maxsize=2)
+def _network(backbone: str, weights: str, _changed_ns: int, device: str) -> Any:
+    import torch
+
+    return load_network(backbone, Path(weights)).to(device, memory_format=torch.channels_last)

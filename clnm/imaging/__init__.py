@@ -1,0 +1,1 @@
+"""One image, one mask: decode, spacing, region, geometry."""

@@ -1,0 +1,86 @@
+"""Check: the gate judges each center's staged batch; what it holds can be shown, released or dropped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clnm.entities import Severity
+from clnm.errors import BatchHeldError, UserError, nearest
+from clnm.pipeline.installation import open_installation
+from clnm.pipeline.run import Run, open_run, rows
+from clnm.quality.gate import GateVerdict, judge
+from clnm.quality.suites import CheckResult
+
+
+def check_center(run: Run, center: str) -> None:
+    """Judge `center`'s staged rows together with its published ones; publish them, or hold them and complain."""
+    from clnm.quality.suites import read_suites, run_suite
+
+    store = run.installation.store
+    staged = store.manifest().staged.get(center, {})
+    if not staged:
+        run.count("check", center, {"staged": 0})
+        return
+    results: list[CheckResult] = []
+    for suite in read_suites():
+        frame = store.frame(suite.query, center=center)
+        results += run_suite(suite, frame, center)
+    verdict = judge(results)
+    with run.commit() as batch:
+        batch.append("check_results", rows("check_results", [asdict(result) for result in results]))
+        if verdict is not GateVerdict.HOLD:
+            batch.publish(center)
+    failed = [result for result in results if not result.is_success]
+    run.count("check", center, {"verdict": verdict.value, "expectations": len(results), "findings": len(failed)})
+    if verdict is GateVerdict.HOLD:
+        critical = [r for r in failed if r.severity is Severity.CRITICAL]
+        run.complain(
+            BatchHeldError(
+                f"center {center}: the gate holds its batch ({critical[0].relation}: {critical[0].expectation}; "
+                f"{len(critical)} critical finding(s)); see `clnm check show`, then `clnm check release` or `drop`"
+            )
+        )
+
+
+def held_batches(config: Path) -> list[dict[str, Any]]:
+    """Staged batches and the critical findings of their latest check."""
+    store = open_installation(config).store
+    findings = store.run_query("latest_critical_findings")
+    held = []
+    for center in sorted(store.manifest().staged):
+        counts = {row["relation"]: row["rows"] for row in store.run_query("staged_rows", center=center)}
+        mine = [row for row in findings if row["center"] == center]
+        held += [{**row, "rows": counts.get(row["relation"], sum(counts.values()))} for row in mine]
+    return held
+
+
+def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> dict[str, Any]:
+    """Publish or drop what is staged for `center`; who and why are recorded in `check_results`.
+
+    Raises:
+        UserError: nothing is staged for it.
+    """
+    with open_run(config, command=f"check {'release' if release else 'drop'}") as run:
+        store = run.installation.store
+        staged = store.manifest().staged
+        if center not in staged:
+            raise UserError(f"nothing is held for center {center!r}; {nearest(center, staged)}")
+        count = sum(row["rows"] for row in store.run_query("staged_rows", center=center))
+        decision = CheckResult(
+            relation="all",
+            center=center,
+            expectation="released by hand" if release else "dropped by hand",
+            severity=Severity.INFO,
+            is_success=True,
+            observed=f"{count} staged rows",
+            reason=f"{who}: {why}",
+        )
+        with run.commit() as batch:
+            batch.append("check_results", rows("check_results", [asdict(decision)]))
+            if release:
+                batch.publish(center)
+            else:
+                batch.drop(center)
+        return {"center": center, "rows": count}

@@ -1,0 +1,3 @@
+"""Report."""
+from clnm.pipeline.run import Run
+def report(run: Run) -> None: ...

@@ -1,0 +1,1 @@
+"""The gate: suites of expectations over a center's rows, and the verdict that follows."""

@@ -1,0 +1,150 @@
+"""Runs Great Expectations suites over small frames that SQL made: one suite per table, one JSON file each.
+
+Great Expectations drops an expectation of an unknown type with no more than a log line; here that is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from clnm.entities import Severity
+from clnm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One row of `check_results`."""
+
+    relation: str
+    center: str
+    expectation: str
+    severity: Severity
+    is_success: bool
+    observed: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One file of `expectations/`: the table it speaks of, the query that summarises it, and its expectations."""
+
+    name: str
+    query: str
+    expectations: tuple[Mapping[str, Any], ...]
+
+
+@cache
+def read_suites() -> tuple[Suite, ...]:
+    """Every packaged suite, by name.
+
+    Raises:
+        ConfigurationError: a file is no suite, names an unknown expectation or severity, or gives no reason.
+    """
+    folder = resources.files("expectations")
+    names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".json"))
+    return tuple(parse_suite(name.removesuffix(".json"), folder.joinpath(name).read_text(encoding="utf-8")) for name in names)
+
+
+def parse_suite(name: str, text: str) -> Suite:
+    """One suite from its JSON text; see `read_suites`."""
+    try:
+        content = json.loads(text)
+        suite = Suite(name, content["meta"]["query"], tuple(content["expectations"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"expectations/{name}.json is no suite ({type(error).__name__})") from None
+    for expectation in suite.expectations:
+        kind = expectation.get("type")
+        if kind not in _known_types():
+            raise ConfigurationError(f"expectations/{name}.json: unknown expectation type {kind!r}")
+        if expectation.get("severity") not in set(Severity):
+            raise ConfigurationError(f"expectations/{name}.json: {kind} needs a severity: {', '.join(Severity)}")
+        if not expectation.get("meta", {}).get("reason"):
+            raise ConfigurationError(f"expectations/{name}.json: {kind} needs meta.reason: why the bound is where it is")
+    return suite
+
+
+def run_suite(suite: Suite, frame: pd.DataFrame, center: str) -> list[CheckResult]:
+    """The suite's results over one center's summary. An empty summary holds nothing against anyone."""
+    if frame.empty or not suite.expectations:
+        return []
+    context = _context()
+    import great_expectations as gx
+
+    built = gx.ExpectationSuite(name=suite.name, expectations=[_for_library(e) for e in suite.expectations])
+    if len(built.expectations) != len(suite.expectations):
+        raise ConfigurationError(f"expectations/{suite.name}.json: Great Expectations did not take every expectation")
+    batch = _batch(context, suite.name, frame)
+    outcome = batch.validate(built, result_format="BASIC")
+    return [
+        _result(suite, center, expectation, result)
+        for expectation, result in zip(suite.expectations, outcome.results, strict=True)
+    ]
+
+
+def _result(suite: Suite, center: str, expectation: Mapping[str, Any], result: Any) -> CheckResult:
+    if result.exception_info and result.exception_info.get("raised_exception"):
+        raise ConfigurationError(f"expectations/{suite.name}.json: {expectation['type']} cannot be computed")
+    column = expectation["kwargs"].get("column", "")
+    return CheckResult(
+        relation=suite.name,
+        center=center,
+        expectation=f"{expectation['type']}({column})",
+        severity=Severity(expectation["severity"]),
+        is_success=bool(result.success),
+        observed=_observed(result.result),
+        reason=expectation["meta"]["reason"],
+    )
+
+
+def _observed(result: Mapping[str, Any]) -> str:
+    """Counts and aggregates only: never a value of a row."""
+    told = {name: result[name] for name in ("element_count", "unexpected_count", "observed_value") if name in result}
+    return json.dumps(told, default=str)
+
+
+def _for_library(expectation: Mapping[str, Any]) -> Any:
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    return get_expectation_impl(expectation["type"])(**expectation["kwargs"], severity=expectation["severity"])
+
+
+@cache
+def _known_types() -> frozenset[str]:
+    _silence()
+    import great_expectations.expectations as gxe  # registers the types
+    from great_expectations.expectations.registry import list_registered_expectation_implementations
+
+    del gxe
+    return frozenset(list_registered_expectation_implementations())
+
+
+@cache
+def _context() -> Any:
+    _silence()
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+def _batch(context: Any, name: str, frame: pd.DataFrame) -> Any:
+    source = context.data_sources.add_or_update_pandas(name=name)
+    definition = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
+    return definition.get_batch(batch_parameters={"dataframe": frame})
+
+
+def _silence() -> None:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
