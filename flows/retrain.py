@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flows.running import perform_stages, run_from_command_line
 from prefect import flow
 
 from clnm import pipeline
+from flows.running import perform_stages, run_from_command_line
 
 
 @flow(name="retrain", log_prints=False)

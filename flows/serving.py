@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.monitor import monitor
-from flows.nightly import nightly
-from flows.retrain import retrain
 from prefect import serve
 from prefect.exceptions import PrefectException
 
 from clnm import pipeline
+from flows.monitor import monitor
+from flows.nightly import nightly
+from flows.retrain import retrain
 
 FLOWS = {"nightly": nightly, "retrain": retrain, "monitor": monitor}
 
@@ -39,8 +39,8 @@ def register(config: Path, work_pool: str) -> None:
     """Register a deployment per flow; a worker of `work_pool` runs them."""
     folder = Path(__file__).resolve().parent.parent
     plans = scheduled(config)
-    for name in FLOWS:
-        remote = FLOWS[name].from_source(source=str(folder), entrypoint=f"flows/{name}.py:{name}")
+    for name, flow in FLOWS.items():
+        remote = flow.from_source(source=str(folder), entrypoint=f"flows/{name}.py:{name}")
         remote.deploy(name=name, work_pool_name=work_pool, print_next_steps=False, **plans[name])
 
 
@@ -60,8 +60,10 @@ def main() -> None:
         sys.stderr.write(f"clnm: {error}\n")
         sys.exit(error.exit_code)
     except PrefectException as error:
-        sys.stderr.write(f"clnm: Prefect refused ({type(error).__name__}): is PREFECT_API_URL set, the server up, and "
-                         f"work pool {arguments.work_pool!r} there?\n")
+        sys.stderr.write(
+            f"clnm: Prefect refused ({type(error).__name__}): is PREFECT_API_URL set, the server up, and "
+            f"work pool {arguments.work_pool!r} there?\n"
+        )
         sys.exit(10)
 
 

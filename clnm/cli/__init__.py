@@ -8,7 +8,7 @@ from clnm.errors import UserError
 
 
 def main() -> None:
-    """Run `clnm`; a `UserError` becomes its sentence and its exit code, anything else is a bug and keeps its traceback."""
+    """Run `clnm`; a `UserError` becomes its sentence and exit code, anything else is a bug and keeps its traceback."""
     from clnm.cli import asking, models, setting_up, stages, store
     from clnm.cli.app import app, show_error
 

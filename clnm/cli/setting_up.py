@@ -72,7 +72,7 @@ def simulate(
         result,
         lambda: [
             f"{result['patients']} patients in {len(result['centers'])} centers under {directory}",
-            f"best AUC anyone could reach: {result['best_auc']:.3f} (external centers {result['best_auc_external']:.3f})",
+            f"best AUC anyone could reach: {result['best_auc']:.3f}, external {result['best_auc_external']:.3f}",
             f"next: clnm --config {directory}/clnm.toml nightly",
         ],
     )

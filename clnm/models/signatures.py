@@ -18,10 +18,10 @@ from clnm.models.selection import OPEN, Funnel, FunnelRule, fit_funnel
 
 LassoRule = Literal["min", "1se"]
 
-N_LAMBDAS = 30
+N_LAMBDAS = 20
 SMALLEST_LAMBDA = 0.01
 """The path ends at this part of the lambda at which the first feature enters (glmnet's choice for rows < columns)."""
-PATIENCE = 6
+PATIENCE = 4
 """Steps down the path without a better deviance after which the rest is not tried: it only gets denser and slower."""
 INTERCEPT_SCALING = 10.0
 """liblinear penalises the intercept too; scaled by 10 the penalty on it is a tenth."""
@@ -141,10 +141,12 @@ def _fit_lasso(standard: np.ndarray, outcome: np.ndarray, strength: float) -> tu
     if not standard.shape[1]:
         prevalence = outcome.mean()
         return np.zeros(0), float(np.log(prevalence / (1 - prevalence)))
+    from sklearn import config_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    with warnings.catch_warnings():
+    # Tens of thousands of small fits: checking their arguments would take as long as fitting.
+    with config_context(assume_finite=True, skip_parameter_validation=True), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # at the dense end of the path, never chosen if it is poor
         model = LogisticRegression(
             l1_ratio=1.0,

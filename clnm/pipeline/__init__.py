@@ -1,6 +1,6 @@
 """The use cases, and the order they run in: the one place where the sibling packages meet.
 
-Nothing here knows an orchestrator: `clnm nightly` performs the stages in this process, the flows wrap each in a Prefect task.
+Nothing here knows an orchestrator: `clnm nightly` performs the stages in this process, the flows wrap each in a task.
 """
 
 from __future__ import annotations

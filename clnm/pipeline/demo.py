@@ -16,7 +16,7 @@ from clnm.settings import make_pseudonym_key
 def simulate_installation(
     directory: Path, *, patients: int, seed: int, drift: Sequence[str], faults: bool
 ) -> dict[str, Any]:
-    """A simulated archive, its `clnm.toml` and a pseudonym key under `directory`; a second call finds the first one's."""
+    """A simulated archive, its `clnm.toml` and a pseudonym key; a second call finds what the first one made."""
     from clnm.simulate import parse_drift, simulate_archive
 
     simulation = simulate_archive(

@@ -1,4 +1,4 @@
-"""The encoder of the embeddings: given weights, or weights learned from the train centers' images without any outcome."""
+"""The encoder of the embeddings: given weights, or weights learned from train centers' images without outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extract: radiomics and embeddings of every ROI that has none of the current feature set, in shards on the Dask cluster."""
+"""Extract: radiomics and embeddings of every ROI that lacks the current feature set, in shards on the cluster."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -54,14 +55,20 @@ def ingest_center(run: Run, center: str) -> None:
 
 
 def _stage(batch: Batch, center: str, intake: Intake) -> None:
-    for relation, content in (("images", intake.images), ("rois", intake.rois), ("outcomes", intake.outcomes)):
+    gated = {"images": intake.images, "rois": intake.rois, "outcomes": intake.outcomes}
+    for relation, content in gated.items():
         if content:
-            batch.stage(relation, center, rows(relation, [asdict(row) for row in content]))
+            batch.stage(relation, center, _table(relation, content))
     if intake.clinical:
         batch.stage("clinical", center, _clinical_table(intake.clinical))
-    for relation, content in (("files", intake.files), ("quarantine", intake.set_aside)):
-        if content:
-            batch.append(relation, rows(relation, [asdict(row) for row in content]))
+    ungated = {"files": intake.files, "quarantine": intake.set_aside}
+    for relation, found in ungated.items():
+        if found:
+            batch.append(relation, _table(relation, found))
+
+
+def _table(relation: str, content: Sequence[Any]) -> pa.Table:
+    return rows(relation, [asdict(row) for row in content])
 
 
 def _clinical_table(content: list[ClinicalRow]) -> pa.Table:

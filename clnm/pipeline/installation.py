@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from clnm.archive.intake import CenterArchive, TableFormat
+from clnm.archive.intake import CenterArchive
 from clnm.archive.pseudonyms import Pseudonyms
+from clnm.archive.tables import TableFormat
 from clnm.entities import Role
 from clnm.errors import ConfigurationError, nearest
 from clnm.settings import CenterSettings, Settings, read_pseudonym_key, read_settings

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
-from clnm.entities import VariableKind
 from clnm.pipeline.run import Run, rows
 
 
 def monitor(run: Run) -> None:
-    """Compare each center's current window with its reference; judge the champion where labels are there."""
+    """Compare each center's current window with its reference; judge the champion where labels have come."""
     from clnm.drift.alerts import update_alerts
-    from clnm.drift.monitor import watch
+    from clnm.drift.monitor import Windows, watch
     from clnm.drift.performance import realized
 
-    installation = run.installation
-    store, settings = installation.store, installation.settings
-    cases = store.case_frame(run.as_of, scored=True)
-    groups = _feature_groups(run, cases)
+    store, settings = run.installation.store, run.installation.settings
+    cases = store.case_frame(run.as_of)
+    champion = store.run_query("champion")
+    trained_on = _training_cases(run)
     result = watch(
         cases,
-        as_of=run.as_of,
-        features=list(groups),
-        groups=groups,
+        windows=Windows.before(
+            run.as_of, reference_days=settings.monitor.reference_days, current_days=settings.monitor.current_days
+        ),
+        centers=run.centers,
+        groups=_feature_groups(run, cases),
         variables=settings.variables(),
-        training_cases=_training_cases(cases, run),
-        reference_days=settings.monitor.reference_days,
-        current_days=settings.monitor.current_days,
+        training_cases=trained_on,
         false_alarm_rate=settings.monitor.false_alarm_rate,
     )
-    performance = realized(cases, outcome=settings.outcome.name, as_of=run.as_of)
+    performance = realized(
+        cases[~cases["case_key"].isin(trained_on)],
+        outcome=settings.outcome.name,
+        centers=run.centers,
+        as_of=run.as_of,
+        expected_auc=champion[0]["auc_cv"] if champion else None,
+    )
     alerts = update_alerts(result.health, performance, store.run_query("open_alerts"), now=run.started_at)
     quarantined = {row["center"]: row["items"] for row in store.run_query("open_quarantine_counts")}
     health = [{**asdict(row), "n_quarantined": quarantined.get(row.center, 0)} for row in result.health]
@@ -42,9 +46,23 @@ def monitor(run: Run) -> None:
         batch.append("performance", rows("performance", [asdict(row) for row in performance]))
         if alerts:
             batch.append("alerts", rows("alerts", [asdict(row) for row in alerts]))
-    for row in health:
-        run.count(
-            "monitor",
-            row["center"],
-            {"verdict": row["verdict"], "drifted": row["n_features_drifted"], "tested": row["n_features_tested"]},
-        )
+    for row in result.health:
+        told = {"verdict": row.verdict.value, "drifted": row.n_features_drifted, "tested": row.n_features_tested}
+        run.count("monitor", row.center, told)
+
+
+def _training_cases(run: Run) -> set[str]:
+    champion = run.installation.store.run_query("champion")
+    if not champion:
+        return set()
+    found = run.installation.store.run_query("training_cases", training_as_of=champion[0]["training_as_of"])
+    return {row["case_key"] for row in found}
+
+
+def _feature_groups(run: Run, cases: pd.DataFrame) -> dict[str, str]:
+    """Every column that is watched, with its group. Embeddings are not: their single numbers mean nothing."""
+    settings = run.installation.settings
+    groups = {name: "radiomics" for name in run.installation.store.feature_names() if name in cases.columns}
+    groups |= {variable.name: "clinical" for variable in settings.variables() if variable.name in cases.columns}
+    groups |= {"probability": "score", settings.outcome.name: "outcome"}
+    return groups

@@ -1,3 +1,6 @@
 """Report."""
+
 from clnm.pipeline.run import Run
+
+
 def report(run: Run) -> None: ...

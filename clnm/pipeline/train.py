@@ -26,8 +26,8 @@ def train_if_no_champion(run: Run) -> None:
 def train(run: Run, *, promote: bool = False) -> None:
     """Train, judge and register nine versions.
 
-    The best by cross-validated AUC becomes champion where there is none, where its cross-validated AUC is higher than the
-    champion's was, or when told to `promote`. The external centers are never asked.
+    The best by cross-validated AUC becomes champion where there is none, where its cross-validated AUC is higher than
+    the champion's was, or when told to `promote`. The external centers are never asked.
     """
     from clnm.models.training import train_models
 
@@ -40,7 +40,7 @@ def train(run: Run, *, promote: bool = False) -> None:
         frame,
         outcome=settings.outcome.name,
         variables=settings.variables(),
-        radiomics_columns=[name for name in frame.columns if "_" in name and name in set(store.feature_names())],
+        radiomics_columns=store.feature_names(),
     )
     best = training.candidates[training.champion]
     champion = store.run_query("champion")
@@ -61,6 +61,7 @@ def _register(run: Run, training: Training) -> dict[str, str]:
         if (row.cohort, row.center, row.metric) == ("external", "all", "auc")
     }
     champion = training.candidates[training.champion].algorithm
+    version = run.installation.store.run_query("feature_set_now")[0]["feature_set_version"]
     versions = [
         {
             "model_version": saved[candidate.algorithm][0],
@@ -74,7 +75,7 @@ def _register(run: Run, training: Training) -> dict[str, str]:
             "auc_external": external.get(candidate.algorithm),
             "threshold": candidate.threshold,
             "sha256": saved[candidate.algorithm][1],
-            "feature_set_version": run.installation.store.feature_set_version("radiomics"),
+            "feature_set_version": version,
         }
         for candidate in training.candidates
     ]

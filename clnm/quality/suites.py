@@ -52,7 +52,9 @@ def read_suites() -> tuple[Suite, ...]:
     """
     folder = resources.files("expectations")
     names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".json"))
-    return tuple(parse_suite(name.removesuffix(".json"), folder.joinpath(name).read_text(encoding="utf-8")) for name in names)
+    return tuple(
+        parse_suite(name.removesuffix(".json"), folder.joinpath(name).read_text(encoding="utf-8")) for name in names
+    )
 
 
 def parse_suite(name: str, text: str) -> Suite:
@@ -69,7 +71,9 @@ def parse_suite(name: str, text: str) -> Suite:
         if expectation.get("severity") not in set(Severity):
             raise ConfigurationError(f"expectations/{name}.json: {kind} needs a severity: {', '.join(Severity)}")
         if not expectation.get("meta", {}).get("reason"):
-            raise ConfigurationError(f"expectations/{name}.json: {kind} needs meta.reason: why the bound is where it is")
+            raise ConfigurationError(
+                f"expectations/{name}.json: {kind} needs meta.reason: why the bound is where it is"
+            )
     return suite
 
 

@@ -21,7 +21,7 @@ def frame():
 
 @pytest.fixture(scope="module")
 def model(frame):
-    options = TrainingOptions(algorithms=("lr",), outer_folds=3)
+    options = TrainingOptions(algorithms=("lr",), outer_folds=2, score_folds=4, lambda_folds=4)
     training = train_models(
         frame, outcome="clnm", variables=VARIABLES, radiomics_columns=radiomics_columns(frame), options=options
     )

@@ -26,7 +26,7 @@ def models(frame):
         outcome="clnm",
         variables=VARIABLES,
         radiomics_columns=radiomics_columns(frame),
-        options=TrainingOptions(outer_folds=2, inner_folds=2),
+        options=TrainingOptions(outer_folds=2, inner_folds=2, score_folds=3, lambda_folds=3),
     )
     return {candidate.algorithm: candidate.model for candidate in training.candidates}
 

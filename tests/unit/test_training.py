@@ -20,7 +20,7 @@ from clnm.models.training import train_models
 from clnm.models.zoo import ALGORITHMS
 from tests.unit.cohorts import VARIABLES, cohort, radiomics_columns
 
-QUICK = TrainingOptions(algorithms=("lr", "knn"), outer_folds=2, inner_folds=3)
+QUICK = TrainingOptions(algorithms=("lr", "knn"), outer_folds=2, inner_folds=3, score_folds=3, lambda_folds=3)
 
 
 def train(frame, options=QUICK, variables=VARIABLES, **more):
@@ -49,7 +49,7 @@ def bundles(training):
 
 @pytest.fixture(scope="module")
 def learnt():
-    return train(cohort(effect=1.3), TrainingOptions(outer_folds=2, inner_folds=3))
+    return train(cohort(effect=1.3), TrainingOptions(outer_folds=2, inner_folds=3, score_folds=3, lambda_folds=3))
 
 
 def test_all_nine_models_and_both_scores_are_judged_on_every_cohort(learnt):

@@ -11,7 +11,7 @@ from clnm.models.fitting import TrainingOptions
 from clnm.models.training import train_models
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-OPTIONS = TrainingOptions(algorithms=("lr", "extra_trees"), outer_folds=4, inner_folds=4)
+OPTIONS = TrainingOptions(algorithms=("lr", "extra_trees"), outer_folds=4, inner_folds=4, score_folds=4, lambda_folds=4)
 NUMBERS = ("age", "trestbps", "chol", "thalach", "oldpeak")
 CATEGORIES = {"cp": ("1", "2", "3", "4"), "slope": ("1", "2", "3"), "thal": ("3", "6", "7")}
 FLAGS = ("sex", "fbs", "exang")

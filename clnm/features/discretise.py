@@ -1,0 +1,68 @@
+"""Grey levels of an ROI: pyradiomics' bin edges, and which bin each pixel falls into."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+def bin_edges(lowest: np.floating, highest: np.floating, *, bin_width: float, bin_count: int | None) -> np.ndarray:
+    """The edges pyradiomics would use (`imageoperations.getBinEdges`), in the precision of the two values.
+
+    Args:
+        lowest: the smallest value in the ROI, float32 or float64 as its image is.
+        highest: the largest.
+        bin_width: width of the bins, which are aligned to 0; used where `bin_count` is None.
+        bin_count: number of equal bins between the two values.
+
+    Raises:
+        ValueError: the range is too narrow to be cut into `bin_count` bins.
+    """
+    if bin_count is not None:
+        edges = np.histogram_bin_edges(np.array([lowest, highest]), bin_count)
+        edges[-1] += 1  # so that the maximum falls into the last bin
+        return edges
+    start = lowest - (lowest % bin_width)
+    return np.arange(start, highest + 2 * bin_width, bin_width)
+
+
+@njit(cache=True, nogil=True)
+def assign_levels(values, edges, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """`numpy.digitize(values, edges)` for (nearly) equal bins: a guess, mended by comparing with the edges."""
+    last = edges.size - 1
+    start = edges[0]
+    scale = 1.0 / (edges[1] - start)
+    for k in range(values.size):
+        value = values[k]
+        level = min(max(int((value - start) * scale), 0), last)
+        while level < last and value >= edges[level + 1]:
+            level += 1
+        while level > 0 and value < edges[level]:
+            level -= 1
+        levels[k] = level + 1
+
+
+@njit(cache=True, nogil=True)
+def compress_levels(levels, highest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Replace `levels` (1 to `highest`) by ranks from 0 among those present.
+
+    Returns:
+        The levels present as float64, and how many pixels have each.
+    """
+    counts = np.zeros(highest + 1, np.int64)
+    for k in range(levels.size):
+        counts[levels[k]] += 1
+    rank = np.empty(highest + 1, np.int32)
+    present = 0
+    for level in range(highest + 1):
+        rank[level] = present
+        present += counts[level] > 0
+    gray = np.empty(present, np.float64)
+    pixels = np.empty(present, np.float64)
+    for level in range(highest + 1):
+        if counts[level] > 0:
+            gray[rank[level]] = level
+            pixels[rank[level]] = counts[level]
+    for k in range(levels.size):
+        levels[k] = rank[levels[k]]
+    return gray, pixels
