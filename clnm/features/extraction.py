@@ -7,8 +7,9 @@ import numpy as np
 from clnm.features.parameters import Parameters
 from clnm.features.radiomics import extract_reference
 
-_NEEDS_MM = ("shape2D_", "log-sigma-")
-"""Columns that speak in millimetres: null where the spacing is unknown, never wrong."""
+ENGINES: tuple[str, ...] = ("fast", "pyradiomics")
+_IN_MM = ("shape2D_", "log-sigma-", "_TotalEnergy", "gradient_")
+"""Columns whose value depends on the pixel spacing: null where the spacing is unknown, never wrong."""
 
 
 def extract(
@@ -18,16 +19,54 @@ def extract(
     parameters: Parameters,
     engine: str,
 ) -> tuple[dict[str, float | None], str]:
-    """Radiomics of one ROI and the engine that computed them (`fast`, `pyradiomics` or `fast+pyradiomics`).
+    """Radiomics of one ROI, by pyradiomics' column names and in its order.
 
-    Without spacing everything is computed on a grid of 1 pixel, and what is defined in millimetres is None.
+    Args:
+        luminance: (H, W), any real type; computed in float64.
+        mask: (H, W) boolean.
+        spacing_xy_mm: millimetres per pixel along x and y; None where it is unknown: everything is then computed on a
+            grid of 1 pixel, and what millimetres enter (shape, LoG, gradient, total energy) is None.
+        parameters: what to compute.
+        engine: `fast`: the fast engine where it keeps values equal, the reference for the rest; or `pyradiomics`.
+
+    Returns:
+        The values, and what computed them: `fast`, `pyradiomics` or `fast+pyradiomics`.
 
     Raises:
         ExtractionError: the features cannot be computed.
+        ValueError: there is no such engine.
     """
-    del engine  # the fast engine is not there yet: the reference serves both
+    if engine not in ENGINES:
+        raise ValueError(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
     grid = spacing_xy_mm or (1.0, 1.0)
-    values: dict[str, float | None] = dict(extract_reference(luminance, mask, grid, parameters))
+    if engine == "fast":
+        found, used = _extract_by_both(luminance, mask, grid, parameters)
+    else:
+        found, used = extract_reference(luminance, mask, grid, parameters), engine
+    values: dict[str, float | None] = dict(found)
     if spacing_xy_mm is None:
-        values = {name: None if any(part in name for part in _NEEDS_MM) else value for name, value in values.items()}
-    return values, "pyradiomics"
+        values = {name: None if any(part in name for part in _IN_MM) else value for name, value in values.items()}
+    return values, used
+
+
+def _extract_by_both(
+    luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[float, float], parameters: Parameters
+) -> tuple[dict[str, float], str]:
+    """The fast engine's values; the reference's for image types that it does not cover, or not on this ROI."""
+    from clnm.features.fast import covers, features_by_image_type
+    from clnm.features.names import PREFIXES
+
+    covered = [name for name in parameters.image_types if covers(parameters, name)]
+    shape, by_type = (
+        features_by_image_type(luminance, mask, spacing_xy_mm, parameters, covered) if covered else (None, {})
+    )
+    left = [name for name in parameters.image_types if by_type.get(name) is None]
+    if not left:
+        return _joined(shape, by_type), "fast"
+    reference = extract_reference(luminance, mask, spacing_xy_mm, parameters, image_types=left)
+    if len(left) == len(parameters.image_types):
+        return reference, "pyradiomics"
+    for name in left:
+        prefix = PREFIXES.get(name, name.lower()[:3])
+        by_type[name] = {key: value for key, value in reference.items() if _is_of(key, prefix)}
+    return _joined(shape, {name: by_type[name] for name in parameters.image_types}), "fast+pyradiomics"

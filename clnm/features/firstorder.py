@@ -33,8 +33,8 @@ def _flat_moments(values: np.ndarray, found: np.ndarray) -> None:
     second, third, fourth = (float(np.nanmean(np.power(row - mean, power), 1)[0]) for power in (2, 3, 4))
     second = second or 1.0
     found[5], found[14] = fourth / second**2.0, third / second**1.5
-    found[8] = np.nanmean(np.absolute(row - mean), 1)[0]
-    found[12] = found[8]
+    found[7] = np.nanmean(np.absolute(row - mean), 1)[0]
+    found[12] = found[7]
     found[17] = np.nanstd(row, 1)[0] ** 2
 
 
@@ -67,8 +67,8 @@ def _statistics(x, pixels, area, shift, found):  # type: ignore[no-untyped-def] 
     found[3] = entropy
     found[4] = upper - quarter
     found[5] = _mean_power(x, 0, n, mean, 4) / divisor**2
-    found[6], found[7] = x[n - 1], mean
-    found[8] = _mean_distance(x, 0, n, mean)
+    found[6], found[8] = x[n - 1], mean
+    found[7] = _mean_distance(x, 0, n, mean)
     found[9], found[10] = middle, x[0]
     found[11] = x[n - 1] - x[0]
     found[12] = _mean_distance(x, start, stop, robust)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 FEATURES: dict[str, tuple[str, ...]] = {
     "firstorder": (
-        "10Percentile", "90Percentile", "Energy", "Entropy", "InterquartileRange", "Kurtosis", "Maximum", "Mean",
-        "MeanAbsoluteDeviation", "Median", "Minimum", "Range", "RobustMeanAbsoluteDeviation", "RootMeanSquared",
+        "10Percentile", "90Percentile", "Energy", "Entropy", "InterquartileRange", "Kurtosis", "Maximum",
+        "MeanAbsoluteDeviation", "Mean", "Median", "Minimum", "Range", "RobustMeanAbsoluteDeviation", "RootMeanSquared",
         "Skewness", "TotalEnergy", "Uniformity", "Variance",
     ),
     "shape2D": (

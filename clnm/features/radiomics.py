@@ -6,6 +6,7 @@ A `(1, H, W)` stack would silently lose LoG, and 8-bit pixels silently give wron
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 
 from clnm.entities import Reason
 from clnm.features.parameters import Parameters
+
+_PREFIXES = {"LBP2D": "lbp", "LBP3D": "lbp"}
+"""Image types whose columns do not start with the type's own name in lower case."""
 
 
 class ExtractionError(ValueError):
@@ -55,7 +59,9 @@ def extract_reference(
         picture.SetSpacing([float(value) for value in spacing_xy_mm])
     extractor = _extractor(parameters, tuple(wanted))
     try:
-        found = extractor.execute(image, label, label=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scikit-image warns of LBP on floats, which is what pyradiomics asks for
+            found = extractor.execute(image, label, label=1)
     except (ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
         raise ExtractionError(_reason(mask), f"pyradiomics refuses the ROI ({type(error).__name__})") from error
     values = {name: float(value) for name, value in found.items() if not name.startswith("diagnostics_")}
@@ -70,9 +76,9 @@ def _reason(mask: np.ndarray) -> Reason:
 def _demand_every_type(values: dict[str, float], wanted: list[str], parameters: Parameters) -> None:
     if set(parameters.feature_classes) <= {"shape2D", "shape"}:
         return
-    prefixes = {name.split("_", 1)[0].split("-")[0] for name in values}
+    there = {name.split("_", 1)[0].split("-", 1)[0] for name in values}
     for image_type in wanted:
-        if image_type.lower() not in prefixes:
+        if _PREFIXES.get(image_type, image_type.lower()) not in there:
             raise ExtractionError(Reason.EXTRACTION_FAILED, f"image type {image_type} yields no feature")
 
 

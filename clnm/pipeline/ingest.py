@@ -55,13 +55,13 @@ def ingest_center(run: Run, center: str) -> None:
 
 
 def _stage(batch: Batch, center: str, intake: Intake) -> None:
-    gated = {"images": intake.images, "rois": intake.rois, "outcomes": intake.outcomes}
+    gated: dict[str, Sequence[Any]] = {"images": intake.images, "rois": intake.rois, "outcomes": intake.outcomes}
     for relation, content in gated.items():
         if content:
             batch.stage(relation, center, _table(relation, content))
     if intake.clinical:
         batch.stage("clinical", center, _clinical_table(intake.clinical))
-    ungated = {"files": intake.files, "quarantine": intake.set_aside}
+    ungated: dict[str, Sequence[Any]] = {"files": intake.files, "quarantine": intake.set_aside}
     for relation, found in ungated.items():
         if found:
             batch.append(relation, _table(relation, found))

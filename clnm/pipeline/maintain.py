@@ -1,1 +1,102 @@
 """Maintain: the store's history and health, its catalogue, backups; who a patient is, and forgetting one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clnm.archive.ledger import Ledger
+from clnm.errors import StoreError, UserError
+from clnm.pipeline.installation import open_installation
+from clnm.pipeline.run import open_run
+from clnm.store import maintenance
+
+
+def history(config: Path) -> list[dict[str, Any]]:
+    """The published commits, newest first."""
+    return maintenance.history(open_installation(config).root)
+
+
+def verify(config: Path) -> dict[str, Any]:
+    """What is damaged, if anything."""
+    installation = open_installation(config)
+    _demand_store(installation.root)
+    return maintenance.verify(installation.root)
+
+
+def rebuild_catalog(config: Path) -> dict[str, Any]:
+    """Write `catalog.duckdb` anew."""
+    installation = open_installation(config)
+    _demand_store(installation.root)
+    return {"catalog": str(installation.root / "catalog.duckdb"), "relations": installation.store.rebuild_catalog()}
+
+
+def compact(config: Path) -> dict[str, int]:
+    """Merge small files."""
+    with open_run(config, command="store compact") as run:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return maintenance.compact(run.installation.root, run_id=run.run_id, committed_at=now)
+
+
+def vacuum(config: Path, days: int) -> dict[str, int]:
+    """Delete what no table has used for `days`."""
+    with open_run(config, command="store vacuum") as run:
+        return {"deleted": maintenance.vacuum(run.installation.root, days=days)}
+
+
+def export(config: Path, directory: Path, file_format: str) -> dict[str, int]:
+    """One file per relation, the data dictionary among them."""
+    store = open_installation(config).store
+
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        for name in store.relations():
+            yield name, store.relation(name)
+
+    return {"relations": maintenance.export(tables(), directory, file_format)}
+
+
+def backup(config: Path, directory: Path) -> dict[str, int]:
+    """Copy the store while no run writes."""
+    with open_run(config, command="store backup") as run:
+        return {"files": maintenance.backup(run.installation.root, directory)}
+
+
+def restore(config: Path, directory: Path) -> dict[str, int]:
+    """Put a backup in the place of a store that is not there, and rebuild its catalogue."""
+    installation = open_installation(config)
+    count = maintenance.restore(installation.root, directory)
+    installation.store.rebuild_catalog()
+    return {"files": count}
+
+
+def link(config: Path, patient_key: str) -> list[dict[str, Any]]:
+    """The files at the source that a patient's images come from: for the operator alone.
+
+    Raises:
+        UserError: no such patient.
+    """
+    installation = open_installation(config)
+    images = installation.store.run_query("images_of_patient", patient_key=patient_key)
+    if not images:
+        raise UserError(f"no patient {patient_key!r} in the store")
+    ledgers = {}
+    for center in {row["center"] for row in images}:
+        kept = installation.store.kept(f"ledger/{center}")
+        ledgers[center] = Ledger.empty() if kept is None else Ledger.read(installation.root / kept)
+    return [{**row, "path": ledgers[row["center"]].path_of(row["image_key"])} for row in images]
+
+
+def forget(config: Path, patient_key: str) -> dict[str, Any]:
+    """Remove a patient's rows, their older versions and cached pixels; list the model versions trained on them."""
+    from clnm.pipeline.forget import forget_patient
+
+    return forget_patient(config, patient_key)
+
+
+def _demand_store(root: Path) -> None:
+    if not (root / "manifest.json").exists():
+        raise StoreError("there is no store yet; `clnm nightly` makes it")

@@ -173,5 +173,3 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     return re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
-
-

@@ -12,13 +12,13 @@ import duckdb
 import pyarrow as pa
 
 from clnm.entities import ClinicalVariable
-from clnm.errors import StoreError
+from clnm.errors import StoreError, nearest
 from clnm.store import asking
 from clnm.store.commit import Writer
 from clnm.store.lock import hold_lock
 from clnm.store.manifest import Manifest, read_manifest
 from clnm.store.tables import LINEAGE, TABLES
-from clnm.store.warehouse import Installation, build_views, read_sql, rows_of, write_catalog
+from clnm.store.warehouse import Installation, build_views, read_sql, relation_names, rows_of, write_catalog
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +86,16 @@ class Store:
         fixed = {column.name for column in (*TABLES["radiomics"].columns, *LINEAGE)}
         columns = rows_of(self._connection(with_staged=False), "DESCRIBE radiomics")
         return [row["column_name"] for row in columns if row["column_name"] not in fixed]
+
+    def relations(self) -> list[str]:
+        """The relations a user may ask."""
+        return relation_names(self._connection(with_staged=False))
+
+    def relation(self, name: str) -> pa.Table:
+        """All rows of one relation."""
+        if name not in self.relations():
+            raise StoreError(f"no relation {name!r}; {nearest(name, self.relations())}")
+        return self._connection(with_staged=False).sql(f"FROM {name}").to_arrow_table()
 
     def ask(self, question: str, *, as_of: datetime | None = None) -> pa.Table:
         """`clnm sql`: see `asking.answer`."""

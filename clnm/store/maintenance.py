@@ -1,0 +1,227 @@
+"""Upkeep of the tables: verify, compact, vacuum, export, back up and restore."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from clnm.errors import ConfigurationError, StoreError
+from clnm.store.commit import describe_table
+from clnm.store.manifest import NAME, Manifest, Published, next_state, read_manifest, replace_file, write_manifest
+
+MIN_VACUUM_DAYS = 7
+"""A long-open session stays on its old file list: files it may still read are kept at least this long."""
+_CHECKSUMS = "SHA256SUMS"
+
+
+def history(root: Path) -> list[dict[str, Any]]:
+    """The commits that the tables remember, newest first: seq, run_id, committed_at, relations."""
+    commits: dict[int, dict[str, Any]] = {}
+    for relation in read_manifest(root).tables:
+        for entry in DeltaTable(str(root / "tables" / relation)).history():
+            if "seq" not in entry:
+                continue
+            commit = commits.setdefault(
+                int(entry["seq"]), {"seq": int(entry["seq"]), "run_id": entry.get("run_id"), "relations": []}
+            )
+            commit["committed_at"] = f"{datetime.fromtimestamp(entry['timestamp'] / 1000, tz=UTC):%Y-%m-%d %H:%M:%S}"
+            commit["relations"].append(relation)
+    return [
+        {**commits[seq], "relations": ", ".join(sorted(commits[seq]["relations"]))}
+        for seq in sorted(commits, reverse=True)
+    ]
+
+
+def verify(root: Path) -> dict[str, Any]:
+    """Every file the manifest names is there and readable to its last row; clocks and keys make sense.
+
+    Returns:
+        Counts of tables, files and rows, and `findings`: one sentence per damage, naming the table.
+    """
+    manifest = read_manifest(root)
+    findings, files, rows = [], 0, 0
+    for relation, path in _published_files(manifest):
+        files += 1
+        try:
+            rows += pq.read_table(root / path, partitioning=None).num_rows
+        except (OSError, pa.ArrowException):
+            findings.append(f"table {relation}: {Path(path).name} is missing or damaged")
+    for relation, entry in manifest.tables.items():
+        now = describe_table(root, relation, entry)
+        if {p for group in now.files.values() for p in group} != {p for group in entry.files.values() for p in group}:
+            findings.append(f"table {relation}: its Delta log and the manifest disagree; the next run mends it")
+    findings += [f"{path} is missing" for path in sorted(manifest.named_files()) if not (root / path).exists()]
+    return {"tables": len(manifest.tables), "files": files, "rows": rows, "findings": findings}
+
+
+def compact(root: Path, *, run_id: str, committed_at: str) -> dict[str, int]:
+    """Merge small files table by table; the new versions become visible together. The caller holds the lock."""
+    before = read_manifest(root)
+    tables = {}
+    for relation, entry in before.tables.items():
+        table = DeltaTable(str(root / "tables" / relation))
+        table.optimize.compact()
+        tables[relation] = describe_table(root, relation, entry)
+    write_manifest(root, next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
+    return {"files_before": _count(before.tables), "files_after": _count(tables)}
+
+
+def vacuum(root: Path, *, days: int) -> int:
+    """Delete files that no table has used for `days`; returns how many. Never a file the manifest names."""
+    if days < MIN_VACUUM_DAYS:
+        raise ConfigurationError(f"vacuum keeps at least {MIN_VACUUM_DAYS} days, not {days}")
+    deleted = 0
+    for relation in read_manifest(root).tables:
+        table = DeltaTable(str(root / "tables" / relation))
+        deleted += len(table.vacuum(retention_hours=days * 24, dry_run=False))
+    return deleted
+
+
+def erase(root: Path, wanted: Mapping[str, Mapping[str, Sequence[str]]], *, run_id: str, committed_at: str) -> int:
+    """Delete rows by the values of a column, from published tables and staged files, and every older version of them.
+
+    Args:
+        root: the store.
+        wanted: relation to column to the values whose rows go.
+        run_id: who asks.
+        committed_at: when.
+
+    Returns:
+        How many rows were deleted. The caller holds the lock.
+    """
+    before = read_manifest(root)
+    tables, count = dict(before.tables), 0
+    for relation, columns in wanted.items():
+        for column, values in columns.items():
+            count += _erase_staged(root, before, relation, column, values)
+            if relation not in tables or not values:
+                continue
+            listed = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+            table = DeltaTable(str(root / "tables" / relation))
+            count += int(table.delete(f"{column} IN ({listed})")["num_deleted_rows"] or 0)
+            table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+            tables[relation] = describe_table(root, relation, tables[relation])
+    write_manifest(root, next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
+    return count
+
+
+def _erase_staged(root: Path, manifest: Manifest, relation: str, column: str, values: Sequence[str]) -> int:
+    count = 0
+    for path in manifest.staged_files(relation):
+        table = pq.read_table(root / path, partitioning=None)
+        keep = pc.invert(pc.is_in(table.column(column), value_set=pa.array(list(values), pa.string())))
+        kept = table.filter(keep)
+        if kept.num_rows < table.num_rows:
+            count += table.num_rows - kept.num_rows
+            buffer = pa.BufferOutputStream()
+            pq.write_table(kept, buffer)
+            replace_file(root / path, buffer.getvalue().to_pybytes())
+    return count
+
+
+def export(tables: Iterator[tuple[str, pa.Table]], directory: Path, file_format: str) -> int:
+    """One file per relation; returns how many.
+
+    Raises:
+        ConfigurationError: the folder is not empty or cannot be written.
+    """
+    _demand_empty(directory)
+    count = 0
+    for name, table in tables:
+        if file_format == "csv":
+            flat = table.drop_columns([f.name for f in table.schema if pa.types.is_list(f.type)])
+            pa_csv.write_csv(flat, directory / f"{name}.csv")
+        else:
+            pq.write_table(table, directory / f"{name}.parquet", compression="zstd")
+        count += 1
+    return count
+
+
+def backup(root: Path, directory: Path) -> int:
+    """Copy the store as the manifest names it, its private part included, with checksums; returns how many files."""
+    _demand_empty(directory)
+    directory.chmod(0o700)
+    lines = []
+    for source in _store_files(root):
+        target = directory / source.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+        if (digest := _sha256(target)) != _sha256(source):
+            raise StoreError(
+                f"the copy of {source.relative_to(root).parts[0]} differs; the disk of the backup is not sound"
+            )
+        lines.append(f"{digest}  {source.relative_to(root)}")
+    replace_file(directory / _CHECKSUMS, ("\n".join(lines) + "\n").encode())
+    return len(lines)
+
+
+def restore(root: Path, directory: Path) -> int:
+    """Copy a backup to where no store is, after checking every checksum; returns how many files.
+
+    Raises:
+        StoreError: there is a store already, or the backup is not whole.
+    """
+    if (root / NAME).exists():
+        raise StoreError("there is a store already; move it away first")
+    try:
+        listed = (directory / _CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise StoreError(f"no {_CHECKSUMS} there; name a folder that `clnm store backup` wrote") from None
+    pairs = [(line[:64], line[66:]) for line in listed]
+    for digest, name in pairs:
+        if not (directory / name).is_file() or _sha256(directory / name) != digest:
+            raise StoreError(
+                f"the backup is damaged: {Path(name).parts[0]} holds a file that differs; nothing was restored"
+            )
+    for _, name in sorted(pairs, key=lambda pair: pair[1] == NAME):  # the manifest last: until then there is no store
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copy2(directory / name, target)
+    return len(pairs)
+
+
+def _published_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    for relation, entry in manifest.tables.items():
+        for group in entry.files.values():
+            for path in group:
+                yield relation, path
+
+
+def _store_files(root: Path) -> list[Path]:
+    skipped = {"lock", "catalog.duckdb"}
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and path.name not in skipped and not path.name.endswith(".scratch")
+    )
+
+
+def _demand_empty(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory} cannot be made: {error.strerror}") from None
+    if any(directory.iterdir()):
+        raise ConfigurationError(f"{directory} is not empty; name a new or empty folder")
+
+
+def _count(tables: Mapping[str, Published]) -> int:
+    return sum(len(group) for entry in tables.values() for group in entry.files.values())
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
