@@ -54,19 +54,16 @@ def _extract_by_both(
 ) -> tuple[dict[str, float], str]:
     """The fast engine's values; the reference's for image types that it does not cover, or not on this ROI."""
     from clnm.features.fast import covers, features_by_image_type
-    from clnm.features.names import PREFIXES
 
     covered = [name for name in parameters.image_types if covers(parameters, name)]
-    shape, by_type = (
-        features_by_image_type(luminance, mask, spacing_xy_mm, parameters, covered) if covered else (None, {})
-    )
+    shape, by_type = features_by_image_type(luminance, mask, spacing_xy_mm, parameters, covered)
     left = [name for name in parameters.image_types if by_type.get(name) is None]
-    if not left:
-        return _joined(shape, by_type), "fast"
-    reference = extract_reference(luminance, mask, spacing_xy_mm, parameters, image_types=left)
     if len(left) == len(parameters.image_types):
-        return reference, "pyradiomics"
-    for name in left:
-        prefix = PREFIXES.get(name, name.lower()[:3])
-        by_type[name] = {key: value for key, value in reference.items() if _is_of(key, prefix)}
-    return _joined(shape, {name: by_type[name] for name in parameters.image_types}), "fast+pyradiomics"
+        return extract_reference(luminance, mask, spacing_xy_mm, parameters), "pyradiomics"
+    values = dict(shape)
+    for name in parameters.image_types:
+        found = by_type.get(name)
+        if found is None:
+            found = extract_reference(luminance, mask, spacing_xy_mm, parameters, image_types=[name])
+        values.update(found)
+    return values, "fast+pyradiomics" if left else "fast"

@@ -42,7 +42,7 @@ def extract_fast(
     """
     types = [name for name in parameters.image_types if covers(parameters, name)]
     shape, by_type = features_by_image_type(luminance, mask, spacing_xy_mm, parameters, types)
-    values = dict(shape or {})
+    values = dict(shape)
     for found in by_type.values():
         values.update(found or {})
     return values
@@ -54,12 +54,15 @@ def features_by_image_type(
     spacing_xy_mm: tuple[float, float],
     parameters: Parameters,
     image_types: Iterable[str],
-) -> tuple[dict[str, float] | None, dict[str, dict[str, float] | None]]:
-    """Shape features, and the features of each image type; None for what the reference engine has to compute."""
+) -> tuple[dict[str, float], dict[str, dict[str, float] | None]]:
+    """Shape features, and the features of each image type; None for what the reference engine has to compute.
+
+    Where every image type is None, so are the shape features the reference's to compute.
+    """
     support = support_of(luminance, mask, spacing_xy_mm)
     smallest = parameters.settings.get("minimumROISize")
     if support is None or (smallest is not None and support.pixels.size <= smallest):
-        return None, dict.fromkeys(image_types)
+        return {}, dict.fromkeys(image_types)
     shape: dict[str, float] = {}
     if "shape2D" in parameters.feature_classes:
         found = shape_features(support.mask, support.spacing_xy_mm)
@@ -119,9 +122,7 @@ def _usable_sigmas(support: Support, options: Mapping[str, Any]) -> list[float]:
     """The sigmas pyradiomics applies: above 0, and not wider than the image."""
     size = np.array(support.image.shape[::-1])
     spacing = np.array(support.spacing_xy_mm)
-    return [
-        sigma for sigma in options.get("sigma", []) if sigma > 0 and np.all(size >= np.ceil(sigma / spacing) + 1)
-    ]
+    return [sigma for sigma in options.get("sigma", []) if sigma > 0 and np.all(size >= np.ceil(sigma / spacing) + 1)]
 
 
 def _roi_features(

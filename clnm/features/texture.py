@@ -78,7 +78,12 @@ def size_statistics(counts, sizes, gray, found):  # type: ignore[no-untyped-def]
         gray_variance += by_gray[i] / total * (gray[i] - gray_mean) ** 2
     for j in range(kinds):
         size_variance += by_size[j] / total * (sizes[j] - size_mean) ** 2
-    found[_ENTROPY], found[_NU], found[_NUN], found[_VARIANCE] = entropy, size_nu / total, size_nu / total**2, size_variance
+    found[_ENTROPY], found[_NU], found[_NUN], found[_VARIANCE] = (
+        entropy,
+        size_nu / total,
+        size_nu / total**2,
+        size_variance,
+    )
     found[_GLN], found[_GLNN], found[_GLV] = gray_nu / total, gray_nu / total**2, gray_variance
     found[_HIGH], found[_LOW], found[_LARGE], found[_SMALL] = high / total, low / total, large / total, small / total
     found[_LARGE_HIGH], found[_LARGE_LOW] = large_high / total, large_low / total

@@ -97,6 +97,7 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
     run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     lineage = Lineage(run_id, CODE_VERSION, installation.settings.config_hash())
     with ExitStack() as stack:
+        stack.callback(installation.store.close)
         writer = stack.enter_context(installation.store.writer(run_id=run_id, command=command, started_at=started_at))
         logger = log.get(run_id=run_id)
         run = Run(installation, run_id, command, started_at, as_of or started_at, lineage, writer, logger, stack)

@@ -44,7 +44,12 @@ def render(inputs: ReportInputs) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
-        estimate=words.estimate, p=words.p_value, effect=words.effect, count=words.count, moment=words.moment
+        estimate=words.estimate,
+        bounds=words.bounds,
+        p=words.p_value,
+        effect=words.effect,
+        count=words.count,
+        moment=words.moment,
     )
     environment.filters["spoken"] = words.spoken
     template = environment.from_string(resources.files("clnm.report").joinpath("page.html").read_text("utf-8"))
@@ -122,9 +127,13 @@ def _model_rows(inputs: ReportInputs, champion: dict[str, Any] | None) -> list[d
             **{key: auc[key] for key in ("value", "ci_low", "ci_high")},
         }
         rows.append({**measured, "forest": forest, "is_signature": is_signature, "version": version})
-    return sorted(
-        rows, key=lambda row: (row["is_signature"], -(row["forest"]["auc_cv"] or 0.0), row["forest"]["algorithm"])
-    )
+    return sorted(rows, key=_standing)
+
+
+def _standing(row: dict[str, Any]) -> tuple[int, float, str]:
+    algorithm = row["forest"]["algorithm"]
+    after = SIGNATURES.index(algorithm) + 1 if row["is_signature"] else 0
+    return after, -(row["forest"]["auc_cv"] or 0.0), algorithm
 
 
 def _curves(inputs: ReportInputs, champion: dict[str, Any] | None) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def draw_roc(outcome: np.ndarray, probability: np.ndarray, *, threshold: float |
 
 
 def draw_calibration(outcome: np.ndarray, probability: np.ndarray) -> str:
-    """Observed fraction with Wilson's 95 % interval against predicted risk, in bins of equal counts; below, the risks."""
+    """Observed fraction with Wilson's 95 % interval against predicted risk, in equal bins; below, the risks."""
     with _figure("calibration", (3.6, 3.6)) as (figure, svg):
         axes, rug = figure.subplots(2, 1, sharex=True, height_ratios=[5, 1])
         order = np.argsort(probability, kind="stable")

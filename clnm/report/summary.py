@@ -104,9 +104,8 @@ def _about_drift(inputs: ReportInputs) -> str:
         if row["verdict"] == Verdict.DRIFT.value
     ]
     parts = [f"Drift at {listed(moved)}" if moved else "No center drifts"]
-    for verdict in (Verdict.STABLE, Verdict.INSUFFICIENT):
-        if centers := centers_with(inputs, verdict):
-            parts.append(f"{verdict.value}: {listed(centers, at_most=12)}")
+    others = {verdict: centers_with(inputs, verdict) for verdict in (Verdict.STABLE, Verdict.INSUFFICIENT)}
+    parts += [f"{verdict.value}: {listed(centers, at_most=12)}" for verdict, centers in others.items() if centers]
     return "; ".join(parts) + "."
 
 

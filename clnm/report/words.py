@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: an estimate with its interval, a p-value, a moment; and never a number where none is."""
+"""Numbers as a reader wants them: an estimate with its interval, a p-value, a moment; never a number where none is."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def estimate(value: float | None, low: float | None = None, high: float | None =
     if not is_number(low) or not is_number(high):
         return f"{value:.3f}"
     return f"{value:.3f} ({low:.2f} to {high:.2f})"
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """`0.90 to 1.00`; nothing where there are none."""
+    return f"{low:.2f} to {high:.2f}" if is_number(low) and is_number(high) else ""
 
 
 def p_value(value: float | None) -> str:

@@ -48,6 +48,11 @@ class Store:
                 if writer.is_changed:
                     self.rebuild_catalog()
 
+    def close(self) -> None:
+        """Let go of the connections; the next question opens new ones."""
+        while self._connections:
+            self._connections.popitem()[1][1].close()
+
     def manifest(self) -> Manifest:
         """The current state."""
         return read_manifest(self.root)
