@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from clnm.entities import Reason
+from clnm.imaging.dicom import standard_uid
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 
-_ULTRASOUND = ("1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.3.1")
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_RETIRED = ("1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.3")
+_ULTRASOUND = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{ending}"
+    for ending in ("6.1", "3.1", "6", "3")  # Ultrasound (Multi-frame) Image Storage, and the same retired
+)
+_SCREENSHOTS = frozenset(f"1.2.840.10008.5.1.4.1.1.7{ending}" for ending in ("", ".1", ".2", ".3", ".4"))
+_SCREENSHOT_MODALITIES = frozenset({"", "US", "IVUS", "OT", "SC"})
+"""Secondary captures are taken from older machines; those of another modality are not ours."""
+_NAMES = (
+    "PatientName",
+    "PatientID",
+    "OtherPatientNames",
+    "ReferringPhysicianName",
+    "OperatorsName",
+    "PerformingPhysicianName",
+)
+_WORD = re.compile(r"\w{4,}")
+_FIRST_YEAR = 1950
+"""Medical ultrasound is younger than this; an earlier date is a placeholder."""
 _CLOCKS = (
     ("AcquisitionDate", "AcquisitionTime"),
     ("ContentDate", "ContentTime"),
@@ -38,9 +56,7 @@ def read_header(dataset: Any) -> Header:
     Raises:
         RefusedError: it is no ultrasound image, or an id that everything hangs on is missing.
     """
-    sop_class = _text(dataset, "SOPClassUID")
-    if not sop_class.startswith((*_ULTRASOUND, *_RETIRED, _SECONDARY_CAPTURE)):
-        raise RefusedError(Reason.SOP_CLASS, sop_class if sop_class.replace(".", "").isdigit() else "")
+    _demand_ultrasound(dataset)
     ids = {name: _text(dataset, name) for name in ("PatientID", "StudyInstanceUID", "SOPInstanceUID")}
     for name, value in ids.items():
         if not value:
@@ -50,9 +66,31 @@ def read_header(dataset: Any) -> Header:
         study_uid=ids["StudyInstanceUID"],
         sop_uid=ids["SOPInstanceUID"],
         acquired_at=_acquired_at(dataset),
-        manufacturer=_text(dataset, "Manufacturer")[:64],
-        model=_text(dataset, "ManufacturerModelName")[:64],
+        manufacturer=_unless_named(dataset, "Manufacturer"),
+        model=_unless_named(dataset, "ManufacturerModelName"),
     )
+
+
+def without_names(text: str, names: Iterable[str]) -> str:
+    """`text` of at most 64 characters, or nothing where it shares a word of four letters or more with `names`."""
+    named = {word.casefold() for name in names for word in _WORD.findall(name.replace("^", " "))}
+    return "" if named & {word.casefold() for word in _WORD.findall(text)} else text[:64]
+
+
+def _demand_ultrasound(dataset: Any) -> None:
+    meta = getattr(dataset, "file_meta", None)
+    sop_class = _text(dataset, "SOPClassUID") or (_text(meta, "MediaStorageSOPClassUID") if meta else "")
+    if sop_class in _ULTRASOUND:
+        return
+    if sop_class in _SCREENSHOTS and _text(dataset, "Modality") in _SCREENSHOT_MODALITIES:
+        return
+    if not sop_class:
+        raise RefusedError(Reason.MISSING_TAG, "SOPClassUID")
+    raise RefusedError(Reason.SOP_CLASS, standard_uid(sop_class))
+
+
+def _unless_named(dataset: Any, name: str) -> str:
+    return without_names(_text(dataset, name), [_text(dataset, tag) for tag in _NAMES])
 
 
 def _text(dataset: Any, name: str) -> str:
@@ -70,9 +108,11 @@ def _acquired_at(dataset: Any) -> datetime | None:
         day = _text(dataset, date_name).replace(".", "")
         clock = _text(dataset, time_name).replace(":", "").split(".")[0].ljust(6, "0")[:6]
         try:
-            return datetime.strptime(day + clock, "%Y%m%d%H%M%S").replace(tzinfo=offset).astimezone(UTC)
+            moment = datetime.strptime(day + clock, "%Y%m%d%H%M%S").replace(tzinfo=offset)
         except ValueError:
             continue
+        if moment.year >= _FIRST_YEAR:
+            return moment.astimezone(UTC)
     return None
 
 

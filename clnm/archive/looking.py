@@ -15,11 +15,12 @@ from clnm.archive.ledger import Entry, Kind
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.walk import read
 from clnm.entities import FileStatus, Reason, SpacingSource
-from clnm.imaging.decode import decode_frame, read_dataset
-from clnm.imaging.masks import read_mask
+from clnm.imaging.decode import decode_frame
+from clnm.imaging.dicom import parse_dicom
+from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.pictures import SUFFIXES, read_picture
 from clnm.imaging.refusal import RefusedError
-from clnm.imaging.regions import Region, image_region
+from clnm.imaging.regions import Region, image_regions
 
 _IGNORED_SUFFIXES = (
     ".txt",
@@ -79,7 +80,7 @@ class Sight:
     spacing_source: SpacingSource = SpacingSource.NONE
     pixels: np.ndarray | None = None
     """The luminance of the ultrasound region: the burned-in strip around it never leaves the look."""
-    labels: np.ndarray | None = None
+    labels: LabelImage | None = None
 
 
 def look_at(look: Look, root: Path, entry: Entry) -> Sight:
@@ -122,10 +123,10 @@ def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
         ending = name.rsplit(".", 1)[1]
         if not ending.isdigit():
             raise RefusedError(Reason.NOT_AN_IMAGE)
-    dataset = read_dataset(content)
-    header = read_header(dataset)
-    frame = decode_frame(dataset, content, frame=look.frames.get(entry.stem))
-    region = image_region(dataset, *frame.luminance.shape)
+    file = parse_dicom(content)
+    header = read_header(file.dataset)
+    frame = decode_frame(file, frame=look.frames.get(entry.stem))
+    region = image_regions(file.dataset, *frame.luminance.shape)[0]
     keys = look.pseudonyms
     known = replace(
         _ingested(entry),

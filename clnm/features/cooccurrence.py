@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
 FEATURES = 24
@@ -13,7 +13,7 @@ _RESIDUAL = 1e-8
 """Lanczos stops here: the eigenvalue's error is the square of it, the guarantee still 10 times below the tolerance."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cooccurrence_features(pairs, gray, highest, symmetric):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """The 24 features, averaged over the angles that have pairs.
 
@@ -53,7 +53,7 @@ def cooccurrence_features(pairs, gray, highest, symmetric):  # type: ignore[no-u
     return mean / angles, degenerate
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _one_angle(p, gray, highest, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     many = gray.size
     px, py = np.zeros(many), np.zeros(many)
@@ -93,7 +93,7 @@ def _one_angle(p, gray, highest, found):  # type: ignore[no-untyped-def]  # noqa
     return degenerate or independent or 0.0 < deviation < 1e-10
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sum_features(added, centre, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     prominence, shade, tendency, average, entropy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(2, added.size):
@@ -109,7 +109,7 @@ def _sum_features(added, centre, found):  # type: ignore[no-untyped-def]  # noqa
     found[1], found[2], found[3], found[21], found[22] = prominence, shade, tendency, average, entropy
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _difference_features(apart, highest, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     contrast, average, entropy, variance = 0.0, 0.0, 0.0, 0.0
     inverse, moment, moment_n, inverse_n, inverse_variance = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -131,7 +131,7 @@ def _difference_features(apart, highest, found):  # type: ignore[no-untyped-def]
     found[10], found[11], found[12], found[15] = moment, moment_n, inverse_n, inverse_variance
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _information(p, px, py, entropy, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Imc1 and Imc2; true where rows and columns are so independent that rounding decides Imc2.
 
@@ -165,7 +165,7 @@ def _information(p, px, py, entropy, found):  # type: ignore[no-untyped-def]  # 
     return gain < 1e-10
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _maximal_correlation(p, px, py, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """MCC: the second singular value of p / sqrt(px py); true where it is too near 0 or 1 to stand rounding.
 
@@ -200,7 +200,7 @@ def _maximal_correlation(p, px, py, found):  # type: ignore[no-untyped-def]  # n
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _leading(a, t, top, side):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Largest eigenvalue and eigenvector of B B^T, B = a - top side^T (the known first pair taken out), by Lanczos."""
     many = top.size
@@ -235,7 +235,7 @@ def _leading(a, t, top, side):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
     return 0.0, half
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _apply(matrix, left, right, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """y = (matrix - left right^T) x."""
     share = _dot(right, x)
@@ -243,7 +243,7 @@ def _apply(matrix, left, right, x, y):  # type: ignore[no-untyped-def]  # noqa: 
         y[i] = _dot(matrix[i], x) - share * left[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _dot(x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     body = x.size // 4 * 4
@@ -257,7 +257,7 @@ def _dot(x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return a + b + (c + d)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _largest(diagonal, beside):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Largest eigenvalue of a symmetric tridiagonal matrix by bisection (Sturm), and its unit eigenvector."""
     n = diagonal.size

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clnm.features.names import FEATURES, PREFIXES
 
 _WITHOUT_EFFECT = frozenset({
     "additionalInfo", "correctMask", "force2Ddimension", "geometryTolerance", "initValue", "interpolator",
-    "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROIDimensions", "minimumROISize",
+    "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROISize",
     "normalizeScale", "padDistance", "removeOutliers", "resegmentMode", "resegmentShape", "voxelBatch",
     "voxelArrayShift",
 })  # fmt: skip
@@ -58,10 +58,11 @@ def _is_number_above_zero(value: Any) -> bool:
     return isinstance(value, int | float) and value > 0
 
 
-_VALID = {
+_VALID: dict[str, Callable[[Any], bool]] = {
     "binWidth": _is_number_above_zero,
     "binCount": lambda value: value is None or (isinstance(value, int) and value > 0),
     "distances": lambda value: list(value) == [1],
+    "minimumROIDimensions": lambda value: value in {1, 2},
     "gldm_a": lambda value: isinstance(value, int) and value >= 0,
     "symmetricalGLCM": lambda value: isinstance(value, bool),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from clnm.features.jit import kernel
 
 
 def bin_edges(lowest: np.floating, highest: np.floating, *, bin_width: float, bin_count: int | None) -> np.ndarray:
@@ -19,14 +19,18 @@ def bin_edges(lowest: np.floating, highest: np.floating, *, bin_width: float, bi
         ValueError: the range is too narrow to be cut into `bin_count` bins.
     """
     if bin_count is not None:
-        edges = np.histogram_bin_edges(np.array([lowest, highest]), bin_count)
+        if lowest == highest:
+            lowest, highest = lowest - 0.5, highest + 0.5
+        edges = np.linspace(lowest, highest, bin_count + 1, dtype=lowest.dtype)  # what numpy.histogram does
+        if np.any(edges[:-1] >= edges[1:]):
+            raise ValueError(f"too narrow a range for {bin_count} bins")
         edges[-1] += 1  # so that the maximum falls into the last bin
         return edges
     start = lowest - (lowest % bin_width)
     return np.arange(start, highest + 2 * bin_width, bin_width)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def assign_levels(values, edges, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """`numpy.digitize(values, edges)` for (nearly) equal bins: a guess, mended by comparing with the edges."""
     last = edges.size - 1
@@ -42,24 +46,25 @@ def assign_levels(values, edges, levels):  # type: ignore[no-untyped-def]  # noq
         levels[k] = level + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def compress_levels(levels, highest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Replace `levels` (1 to `highest`) by ranks from 0 among those present.
+    """Replace `levels` (1 to `highest`) by ranks from 1 among those present; rank 0 is kept for "outside".
 
     Returns:
-        The levels present as float64, and how many pixels have each.
+        The grey level of each rank as float64, 0 for rank 0, and how many pixels have it.
     """
     counts = np.zeros(highest + 1, np.int64)
     for k in range(levels.size):
         counts[levels[k]] += 1
-    rank = np.empty(highest + 1, np.int32)
-    present = 0
-    for level in range(highest + 1):
-        rank[level] = present
-        present += counts[level] > 0
-    gray = np.empty(present, np.float64)
-    pixels = np.empty(present, np.float64)
-    for level in range(highest + 1):
+    rank = np.zeros(highest + 1, np.int32)
+    ranks = 1
+    for level in range(1, highest + 1):
+        if counts[level] > 0:
+            rank[level] = ranks
+            ranks += 1
+    gray = np.zeros(ranks, np.float64)
+    pixels = np.zeros(ranks, np.float64)
+    for level in range(1, highest + 1):
         if counts[level] > 0:
             gray[rank[level]] = level
             pixels[rank[level]] = counts[level]

@@ -6,6 +6,7 @@ ROI (None for that image type), and `extraction.py` asks the reference engine in
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,17 +17,19 @@ from clnm.features.degenerate import settle
 from clnm.features.discretise import assign_levels, bin_edges, compress_levels
 from clnm.features.filters import gradient_magnitude, local_binary_pattern, pointwise, wavelet_bands
 from clnm.features.firstorder import firstorder_features
-from clnm.features.matrices import ANGLES, count_neighbours, count_zones, has_line
+from clnm.features.matrices import ANGLES, NEIGHBOURS, count_neighbours, count_zones, has_line
 from clnm.features.names import FEATURES
 from clnm.features.parameters import Parameters
 from clnm.features.recursive import laplacians
 from clnm.features.shape import shape_features
 from clnm.features.support import Support, support_of
-from clnm.features.texture import ORDER, STATISTICS, run_statistics, size_statistics, tone_features
+from clnm.features.texture import ORDER, run_statistics, size_statistics, tone_features
 
 MOST_LEVELS = 512
 """More grey levels in one ROI than this go to the reference engine: the matrices would no longer be small."""
 _MOST_BINS = 1_000_000
+_ORDER = {name: np.array(places) for name, places in ORDER.items()}
+_DEPENDENCE_SIZES = np.arange(1.0, NEIGHBOURS + 2.0)
 
 
 def extract_fast(
@@ -147,12 +150,12 @@ def _roi_features(
     assign_levels(exact, edges, levels)
     top_level = int(levels.max())
     gray, pixels = compress_levels(levels, top_level)
-    if gray.size > MOST_LEVELS:
+    if gray.size - 1 > MOST_LEVELS:
         return None
     found: dict[str, np.ndarray] = {}
     if "firstorder" in wanted:
         area = float(np.multiply.reduce(support.spacing_xy_mm))
-        found["firstorder"] = firstorder_features(exact, pixels, area, options.get("voxelArrayShift", 0))
+        found["firstorder"] = firstorder_features(exact, pixels[1:], area, options.get("voxelArrayShift", 0))
     if len(wanted) > len(found):
         texture = _texture_features(support, levels, gray, pixels, top_level, options)
         if texture is None:
@@ -166,7 +169,7 @@ def _roi_features(
 
 def _texture_features(
     support: Support,
-    levels: np.ndarray,
+    ranks: np.ndarray,
     gray: np.ndarray,
     pixels: np.ndarray,
     top_level: int,
@@ -174,8 +177,10 @@ def _texture_features(
 ) -> dict[str, np.ndarray] | None:
     """The five texture classes from one pass over the ROI; None where no two pixels of it touch."""
     pairs, runs, dependence, difference, parent = count_neighbours(
-        support.pixels, levels, support.width, support.grid, gray, options.get("gldm_a", 0), max(support.mask.shape)
+        support.pixels, ranks, support.width, support.grid, gray, options.get("gldm_a", 0), max(support.mask.shape)
     )
+    zones, sizes = count_zones(support.pixels, ranks, parent, gray.size)
+    pairs, gray = np.ascontiguousarray(pairs[:, 1:, 1:]), gray[1:]
     touching = pairs.any(axis=(1, 2))
     if not touching.any():
         return None
@@ -184,20 +189,24 @@ def _texture_features(
     if degenerate:
         settle(glcm, pairs, gray, symmetric=symmetric)
     kept = np.array([touching[angle] or has_line(support.pixels, support.width, angle) for angle in range(ANGLES)])
-    found = {"glcm": glcm, "glrlm": run_statistics(runs, gray, kept)[list(ORDER["glrlm"])]}
-    zones, sizes = count_zones(support.pixels, levels, parent, gray.size)
-    statistics = np.empty(STATISTICS)
-    size_statistics(zones, sizes, gray, statistics)
-    found["glszm"] = statistics[list(ORDER["glszm"])]
-    size_statistics(dependence, np.arange(1.0, dependence.shape[1] + 1.0), gray, statistics)
-    found["gldm"] = statistics[list(ORDER["gldm"])]
-    found["ngtdm"] = tone_features(pixels, difference, gray)
-    return found
+    return {
+        "glcm": glcm,
+        "glrlm": run_statistics(runs[:, 1:], gray, kept)[_ORDER["glrlm"]],
+        "glszm": size_statistics(zones[1:], sizes, gray)[_ORDER["glszm"]],
+        "gldm": size_statistics(dependence[1:], _DEPENDENCE_SIZES, gray)[_ORDER["gldm"]],
+        "ngtdm": tone_features(pixels[1:], difference[1:], gray),
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def _names(prefix: str, feature_class: str, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(f"{prefix}_{feature_class}_{name}" for name in wanted or FEATURES[feature_class])
 
 
 def _named(prefix: str, feature_class: str, found: np.ndarray, wanted: tuple[str, ...] | None) -> dict[str, float]:
-    values = dict(zip(FEATURES[feature_class], found.tolist(), strict=True))
-    return {f"{prefix}_{feature_class}_{name}": values[name] for name in wanted or FEATURES[feature_class]}
+    if wanted:
+        found = found[[FEATURES[feature_class].index(name) for name in wanted]]
+    return dict(zip(_names(prefix, feature_class, wanted), found.tolist(), strict=True))
 
 
 def covers(parameters: Parameters, image_type: str) -> bool:

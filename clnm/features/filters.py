@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
+from clnm.features.jit import kernel
 
 Box = tuple[int, int, int, int]
 """First row, last row + 1, first column, last column + 1."""
@@ -43,7 +43,7 @@ def gradient_magnitude(image: np.ndarray, box: Box, spacing_xy_mm: tuple[float, 
     return _gradient(image, *box, 0.5 / float(spacing_xy_mm[0]), 0.5 / float(spacing_xy_mm[1]))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gradient(image, top, bottom, left, right, across, down):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     height, width = image.shape
     found = np.empty((bottom - top, right - left), np.float32)
@@ -67,7 +67,7 @@ def local_binary_pattern(image: np.ndarray, box: Box, radius: float, samples: in
     return _uniform_patterns(image, *box, down, across)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _uniform_patterns(image, top, bottom, left, right, down, across):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     samples = down.size
     found = np.empty((bottom - top, right - left), np.float64)
@@ -84,7 +84,7 @@ def _uniform_patterns(image, top, bottom, left, right, down, across):  # type: i
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _interpolated(image, row, column):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Bilinear interpolation in scikit-image's order of operations, 0 outside the image."""
     r, c = np.floor(row), np.floor(column)
@@ -96,7 +96,7 @@ def _interpolated(image, row, column):  # type: ignore[no-untyped-def]  # noqa: 
     return (1 - down) * top + down * bottom
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pixel(image, r, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     if r < 0 or c < 0 or r >= image.shape[0] or c >= image.shape[1]:
         return 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
 """Added inside every logarithm, as pyradiomics does."""
@@ -38,7 +38,7 @@ def _flat_moments(values: np.ndarray, found: np.ndarray) -> None:
     found[17] = np.nanstd(row, 1)[0] ** 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _statistics(x, pixels, area, shift, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     n = x.size
     mean = _mean_power(x, 0, n, 0.0, 1)
@@ -79,7 +79,7 @@ def _statistics(x, pixels, area, shift, found):  # type: ignore[no-untyped-def] 
     found[17] = second
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def percentile(x, fraction):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """numpy's linear percentile of sorted values, operation by operation: ties with it decide the robust deviation."""
     position = (x.size - 1) * fraction
@@ -92,7 +92,7 @@ def percentile(x, fraction):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
     return x[below] + step * weight
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mean_power(x, start, stop, centre, power):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Mean of (x - centre)**power over a slice, in four sums: faster, and more exact, than one."""
     sums = np.zeros(4)
@@ -128,7 +128,7 @@ def _mean_power(x, start, stop, centre, power):  # type: ignore[no-untyped-def] 
     return (sums[0] + sums[1] + (sums[2] + sums[3])) / (stop - start)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mean_distance(x, start, stop, centre):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     body = start + ((stop - start) // 4) * 4

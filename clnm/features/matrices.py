@@ -7,82 +7,73 @@ down-right, down, down-left, right.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from clnm.features.jit import kernel
 
 ANGLES = 4
 NEIGHBOURS = 8
 
 
-@njit(cache=True, nogil=True)
-def count_neighbours(pixels, levels, width, grid, gray, alpha, longest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@kernel
+def count_neighbours(pixels, ranks, width, grid, gray, alpha, longest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Count everything that looks at one pixel and its neighbours.
+
+    Rank 0 is "outside", so that nothing has to be asked about a neighbour before it is counted: what is counted there
+    is left out by the readers.
 
     Args:
         pixels: (n,) uintp, flat positions of the ROI's pixels in `grid`, in row order.
-        levels: (n,) int32, rank of each pixel's grey level.
+        ranks: (n,) int32, rank of each pixel's grey level, from 1.
         width: columns of `grid`.
-        grid: flat int32, -1 outside the ROI, with a border of one pixel; its ROI pixels are overwritten.
-        gray: (levels,) float64, the grey level of each rank.
+        grid: flat int32, 0 outside the ROI, with a border of one pixel; its ROI pixels are overwritten.
+        gray: (levels + 1,) float64, the grey level of each rank, 0 for rank 0.
         alpha: largest difference at which a neighbour still depends on a pixel (`gldm_a`).
         longest: the longest run possible.
 
     Returns:
-        pairs (4, levels, levels), runs (4, levels, longest), dependence (levels, 9), difference (levels,) summed,
-        parent: for each pixel of `grid` a pixel of the same zone, itself for one pixel of each zone.
+        pairs (4, levels + 1, levels + 1), runs (4, levels + 1, longest), dependence (levels + 1, 9), difference
+        (levels + 1,) summed, parent: for each pixel of `grid` an earlier pixel of the same zone, or itself.
     """
     many = gray.size
     pairs = np.zeros((ANGLES, many, many), np.int32)
     runs = np.zeros((ANGLES, many, longest), np.int32)
     dependence = np.zeros((many, NEIGHBOURS + 1), np.int32)
     difference = np.zeros(many, np.float64)
-    length = np.empty((ANGLES, grid.size), np.int32)
+    length = np.zeros((grid.size, ANGLES), np.int32)
     parent = np.empty(grid.size, np.int32)
+    tones = np.zeros(grid.size, np.int32)
     row = np.uintp(width)
     one = np.uintp(1)
     for k in range(pixels.size):
-        grid[pixels[k]] = levels[k]
+        grid[pixels[k]] = ranks[k]
+        tones[pixels[k]] = int(gray[ranks[k]])
+    dependent, total, inside = _look_around(tones, width, alpha)
     for k in range(pixels.size):
         q = pixels[k]
         own = grid[q]
         left, right = grid[q - one], grid[q + one]
         above_left, above, above_right = grid[q - row - one], grid[q - row], grid[q - row + one]
         below_left, below, below_right = grid[q + row - one], grid[q + row], grid[q + row + one]
-        if below_right >= 0:
-            pairs[0, own, below_right] += 1
-        if below >= 0:
-            pairs[1, own, below] += 1
-        if below_left >= 0:
-            pairs[2, own, below_left] += 1
-        if right >= 0:
-            pairs[3, own, right] += 1
+        pairs[0, own, below_right] += 1
+        pairs[1, own, below] += 1
+        pairs[2, own, below_left] += 1
+        pairs[3, own, right] += 1
 
-        run = length[0, q - row - one] + 1 if above_left == own else 0
-        length[0, q] = run
-        if below_right != own:
-            runs[0, own, run] += 1
-        run = length[1, q - row] + 1 if above == own else 0
-        length[1, q] = run
-        if below != own:
-            runs[1, own, run] += 1
-        run = length[2, q - row + one] + 1 if above_right == own else 0
-        length[2, q] = run
-        if below_left != own:
-            runs[2, own, run] += 1
-        run = length[3, q - one] + 1 if left == own else 0
-        length[3, q] = run
-        if right != own:
-            runs[3, own, run] += 1
+        run = (length[q - row - one, 0] + 1) * (above_left == own)
+        length[q, 0] = run
+        runs[0, own, run] += below_right != own
+        run = (length[q - row, 1] + 1) * (above == own)
+        length[q, 1] = run
+        runs[1, own, run] += below != own
+        run = (length[q - row + one, 2] + 1) * (above_right == own)
+        length[q, 2] = run
+        runs[2, own, run] += below_left != own
+        run = (length[q - one, 3] + 1) * (left == own)
+        length[q, 3] = run
+        runs[3, own, run] += right != own
 
-        centre = gray[own]
-        dependent, inside, total = 0, 0, 0.0
-        for other in (below_right, below, below_left, right, left, above_right, above, above_left):
-            if other >= 0:
-                inside += 1
-                total += gray[other]
-                dependent += abs(gray[other] - centre) <= alpha
-        dependence[own, dependent] += 1
-        if inside:
-            difference[own] += abs(centre - total / inside)
+        dependence[own, dependent[q]] += 1
+        if inside[q]:
+            difference[own] += abs(gray[own] - float(total[q]) / float(inside[q]))
 
         # above touches its neighbours above_left and above_right, above_left touches left: they are joined already
         parent[q] = q
@@ -101,7 +92,32 @@ def count_neighbours(pixels, levels, width, grid, gray, alpha, longest):  # type
     return pairs, runs, dependence, difference, parent
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def _look_around(tones, width, alpha):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """For every pixel of the grid: neighbours within `alpha`, sum of the neighbours' tones, neighbours in the ROI."""
+    dependent, total, inside = np.zeros_like(tones), np.zeros_like(tones), np.zeros_like(tones)
+    w, one = np.uintp(width), np.uintp(1)
+    reach = np.int32(alpha)
+    for q in range(w + one, np.uintp(tones.size) - w - one):
+        own = tones[q]
+        a, b, c, d = tones[q - w - one], tones[q - w], tones[q - w + one], tones[q - one]
+        e, f, g, h = tones[q + one], tones[q + w - one], tones[q + w], tones[q + w + one]
+        total[q] = a + b + c + d + e + f + g + h
+        inside[q] = (a > 0) + (b > 0) + (c > 0) + (d > 0) + (e > 0) + (f > 0) + (g > 0) + (h > 0)
+        dependent[q] = (
+            ((a > 0) & (abs(a - own) <= reach))
+            + ((b > 0) & (abs(b - own) <= reach))
+            + ((c > 0) & (abs(c - own) <= reach))
+            + ((d > 0) & (abs(d - own) <= reach))
+            + ((e > 0) & (abs(e - own) <= reach))
+            + ((f > 0) & (abs(f - own) <= reach))
+            + ((g > 0) & (abs(g - own) <= reach))
+            + ((h > 0) & (abs(h - own) <= reach))
+        )
+    return dependent, total, inside
+
+
+@kernel
 def _root(parent, q):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     while parent[q] != q:
         parent[q] = parent[parent[q]]
@@ -109,44 +125,49 @@ def _root(parent, q):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return q
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _join(parent, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     a, b = _root(parent, a), _root(parent, b)
     parent[max(a, b)] = min(a, b)
 
 
-@njit(cache=True, nogil=True)
-def count_zones(pixels, levels, parent, many):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Zones by grey level and size: counts (levels, sizes) and the sizes that occur, ascending."""
+@kernel
+def count_zones(pixels, ranks, parent, many):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Zones by grey level and size: counts (levels + 1, sizes) and the sizes that occur, ascending.
+
+    A parent always lies before its pixel, so one look at the parent's parent, in row order, finds the root.
+    """
     area = np.zeros(parent.size, np.int32)
+    roots = np.empty(pixels.size, np.int32)
+    root_ranks = np.empty(pixels.size, np.int32)
     zones = 0
-    largest = 0
-    for k in range(pixels.size):
-        root = _root(parent, pixels[k])
-        area[root] += 1
-        zones += root == pixels[k]
-        largest = max(largest, area[root])
-    found = np.zeros(largest + 1, np.int32)
-    for k in range(pixels.size):
-        if parent[pixels[k]] == pixels[k]:
-            found[area[pixels[k]]] = 1
-    kinds = 0
-    for size in range(largest + 1):
-        if found[size]:
-            found[size] = kinds
-            kinds += 1
-    sizes = np.empty(kinds, np.float64)
-    counts = np.zeros((many, kinds), np.int32)
     for k in range(pixels.size):
         q = pixels[k]
-        if parent[q] == q:
-            kind = found[area[q]]
-            sizes[kind] = area[q]
-            counts[levels[k], kind] += 1
-    return counts, sizes
+        root = parent[parent[q]]
+        parent[q] = root
+        area[root] += 1
+        roots[zones], root_ranks[zones] = root, ranks[k]
+        zones += root == q
+    largest = 0
+    for zone in range(zones):
+        largest = max(largest, area[roots[zone]])
+    column = np.zeros(largest + 1, np.int32)
+    for zone in range(zones):
+        column[area[roots[zone]]] = 1
+    kinds = 0
+    sizes = np.empty(largest, np.float64)
+    for size in range(largest + 1):
+        if column[size]:
+            column[size] = kinds
+            sizes[kinds] = size
+            kinds += 1
+    counts = np.zeros((many, kinds), np.int32)
+    for zone in range(zones):
+        counts[root_ranks[zone], column[area[roots[zone]]]] += 1
+    return counts, sizes[:kinds]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def has_line(pixels, width, angle):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Whether any line along `angle` holds two pixels of the ROI, adjacent or not: else pyradiomics drops the angle."""
     rows = int(pixels[pixels.size - 1]) // width + 1

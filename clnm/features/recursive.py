@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numba import njit, uintp
+from clnm.features.jit import kernel, uintp
 
 LANES = 32
 """Lines filtered side by side; a compile-time constant, so that the compiler may use vector instructions."""
@@ -133,7 +133,7 @@ def _numerators(scaled: float, series: tuple[float, float, float, float]) -> tup
     return [n0, n1, n2, n3], n0 + n1 + n2 + n3, n1 + 2 * n2 + 3 * n3, n1 + 4 * n2 + 9 * n3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def filter_lines(strips, c, start, stop, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Filter `count` packed lines; keep [start, stop) along them, rounded to float32, packed the other way round.
 
@@ -160,7 +160,7 @@ def filter_lines(strips, c, start, stop, count):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _forward(x, s, stop, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """The causal recursion from the first sample to `stop`; the first sample is taken to go on before the line."""
     n0, n1, n2, n3, d1, d2, d3, d4 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
@@ -179,7 +179,7 @@ def _forward(x, s, stop, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
         )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _backward(x, s, length, start, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """The anticausal recursion from the last sample back to `start`; the last sample goes on behind the line."""
     d1, d2, d3, d4, m1, m2, m3, m4 = c[4], c[5], c[6], c[7], c[8], c[9], c[10], c[11]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from clnm.features.jit import kernel
 
 _THIN = 1e-5
 """Below this ratio of the two axes' variances rounding shows in the minor axis: then the reference's own sums."""
@@ -58,7 +58,7 @@ def _variances(padded: np.ndarray, spacing_y: float, spacing_x: float) -> tuple[
     return float(eigenvalues[0]), float(eigenvalues[1])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _integer_moments(padded):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Exact sums of 1, y, x, yy, xy, xx about the middle of the box, so that little cancels."""
     height, width = padded.shape
@@ -76,7 +76,7 @@ def _integer_moments(padded):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
     return count, y, x, yy, xy, xx
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mesh(padded, spacing_y, spacing_x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Marching squares: perimeter, surface, and the mesh's corners in half pixels, by row and then column.
 
@@ -115,7 +115,7 @@ def _mesh(padded, spacing_y, spacing_x):  # type: ignore[no-untyped-def]  # noqa
     return perimeter, surface / 2, corners[:found]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hull(corners):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """The convex hull of integer points: the two furthest apart are among its corners.
 

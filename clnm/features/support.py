@@ -20,7 +20,7 @@ class Support:
     pixels: np.ndarray
     """(n,) uintp, positions in `grid`, in row order."""
     grid: np.ndarray
-    """Flat int32 of a (h + 2, w + 2) grid, -1 outside the ROI. The kernels write the ROI's levels into it."""
+    """Flat int32 of a (h + 2, w + 2) grid, 0 outside the ROI. The kernels write the ROI's ranks into it."""
     spacing_xy_mm: tuple[float, float]
     lowest: float
     """Smallest value of the whole image."""
@@ -37,9 +37,12 @@ class Support:
 
 
 def support_of(luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[float, float]) -> Support | None:
-    """The ROI prepared for the kernels; None where it is a point or a line, or the image is not finite."""
+    """The ROI prepared for the kernels.
+
+    None where the reference has to judge: the ROI is a point, a line or the whole image, or a value is not finite.
+    """
     rows = np.flatnonzero(mask.any(axis=1))
-    if rows.size == 0:
+    if rows.size == 0 or mask.all():
         return None
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
@@ -52,5 +55,5 @@ def support_of(luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[flo
         return None
     inside = np.ascontiguousarray(mask[top:bottom, left:right], dtype=bool)
     pixels = np.flatnonzero(np.pad(inside, 1).ravel()).astype(np.uintp)
-    grid = np.full((inside.shape[0] + 2) * (inside.shape[1] + 2), -1, np.int32)
+    grid = np.zeros((inside.shape[0] + 2) * (inside.shape[1] + 2), np.int32)
     return Support(image, (top, bottom, left, right), inside, pixels, grid, spacing_xy_mm, lowest, highest)

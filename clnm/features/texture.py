@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
 STATISTICS = 16
@@ -27,16 +27,19 @@ ORDER: dict[str, tuple[int, ...]] = {
 """Where each feature of `names.FEATURES` stands among the statistics of `size_statistics`."""
 
 
-@njit(cache=True, nogil=True)
-def size_statistics(counts, sizes, gray, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@kernel
+def size_statistics(counts, sizes, gray):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """The 16 statistics of a matrix of counts by grey level and size (run length, zone area, dependence).
 
     Args:
         counts: (levels, sizes) int32.
         sizes: (sizes,) float64, the size of each column.
         gray: (levels,) float64, the grey level of each row.
-        found: (16,) float64, filled in; `_ENTROPY` and its neighbours say where.
+
+    Returns:
+        (16,) float64; `_ENTROPY` and its neighbours say which is where.
     """
+    found = np.empty(STATISTICS)
     many, kinds = counts.shape
     total = 0.0
     by_size = np.zeros(kinds)
@@ -89,9 +92,10 @@ def size_statistics(counts, sizes, gray, found):  # type: ignore[no-untyped-def]
     found[_LARGE_HIGH], found[_LARGE_LOW] = large_high / total, large_low / total
     found[_SMALL_HIGH], found[_SMALL_LOW] = small_high / total, small_low / total
     found[_PERCENTAGE] = total / area
+    return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def run_statistics(runs, gray, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """`size_statistics` of each angle marked in `kept` (4,), averaged over those angles."""
     longest = runs.shape[2]
@@ -99,17 +103,15 @@ def run_statistics(runs, gray, kept):  # type: ignore[no-untyped-def]  # noqa: A
         longest -= 1
     sizes = np.arange(1.0, longest + 1.0)
     total = np.zeros(STATISTICS)
-    found = np.empty(STATISTICS)
     angles = 0
     for angle in range(runs.shape[0]):
         if kept[angle]:
-            size_statistics(runs[angle, :, :longest], sizes, gray, found)
-            total += found
+            total += size_statistics(runs[angle, :, :longest], sizes, gray)
             angles += 1
     return total / angles
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tone_features(pixels, difference, gray):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """The 5 NGTDM features: Busyness, Coarseness, Complexity, Contrast, Strength.
 

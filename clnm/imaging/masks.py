@@ -1,25 +1,70 @@
-"""Masks: read NRRD, NIfTI and PNG as label images, and fit them to the image they belong to."""
+"""Masks: read NRRD, NIfTI, MetaImage and pictures as label images, and fit them to the image they belong to.
+
+A mask is laid on its image by index, never resampled: the geometry that writers give ultrasound is mostly invented.
+Only a segmentation that was cropped when it was saved (3D Slicer's `.seg.nrrd`) is placed by its origin.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 import tempfile
-import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from clnm.entities import Reason
-from clnm.imaging.decode import MAX_PIXELS, luminance_of_color
+from clnm.imaging.decode import luminance_of_color
+from clnm.imaging.dicom import MAX_PIXELS
 from clnm.imaging.pictures import SUFFIXES
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 from clnm.imaging.regions import Region
 
-VOLUMES = (".nrrd", ".nii", ".nii.gz", ".mha")
+VOLUMES = (".seg.nrrd", ".nrrd", ".nii", ".nii.gz", ".mha")
 MAX_COVER = 0.95
 """A mask over more of the image than this marks the image, not a lesion."""
+MIN_INSIDE = 0.99
+"""Less of a mask than this inside the ultrasound region: it was drawn on something else."""
+LAYER_STEP = 256
+"""Overlapping segments lie in layers; the labels of layer k are counted on from 256 k."""
 _MAX_LABELS = 8
 """More different values than this is a grey picture of a mask, not a label image."""
+_DETACHED = re.compile(rb"^\s*(data ?file\s*:|ElementDataFile\s*=\s*(?!LOCAL\s*$))", re.IGNORECASE | re.MULTILINE)
+"""A header whose pixels are in another file, anywhere on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelImage:
+    """One or more layers of labels, each (H, W) integer; `offset_px` (row, column) where it is a cropped one."""
+
+    layers: tuple[np.ndarray, ...]
+    offset_px: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.layers[0].shape
+        return rows, columns
+
+    def on_frame(self, rows: int, columns: int) -> LabelImage | None:
+        """The same on a whole frame: as it is, or a cropped one at its place; None where it does not fit."""
+        if self.shape == (rows, columns):
+            return LabelImage(self.layers)
+        if self.offset_px is None:
+            return None
+        (top, left), (height, width) = self.offset_px, self.shape
+        if top < 0 or left < 0 or top + height > rows or left + width > columns:
+            return None
+        frames = tuple(np.zeros((rows, columns), dtype=np.int32) for _ in self.layers)
+        for frame, layer in zip(frames, self.layers, strict=True):
+            frame[top : top + height, left : left + width] = layer
+        return LabelImage(frames)
+
+    def any_label(self) -> np.ndarray:
+        """(H, W) boolean: what any label marks."""
+        return np.any([layer > 0 for layer in self.layers], axis=0)
 
 
 def is_mask_name(name: str) -> bool:
@@ -27,8 +72,8 @@ def is_mask_name(name: str) -> bool:
     return name.lower().endswith((*VOLUMES, *SUFFIXES))
 
 
-def read_mask(content: bytes, name: str) -> np.ndarray:
-    """A mask file as an (H, W) integer label image.
+def read_mask(content: bytes, name: str) -> LabelImage:
+    """A mask file as a label image.
 
     Raises:
         RefusedError: it is empty, unreadable, or not one two-dimensional picture.
@@ -36,37 +81,36 @@ def read_mask(content: bytes, name: str) -> np.ndarray:
     if not content:
         raise RefusedError(Reason.EMPTY)
     suffix = next((end for end in VOLUMES if name.lower().endswith(end)), None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            labels = _read_picture(content) if suffix is None else _read_volume(content, suffix)
-        except UNTRUSTED as error:
-            raise RefusedError(Reason.MASK_UNREADABLE, type(error).__name__) from None
-    if labels.ndim != 2:
-        raise RefusedError(Reason.MASK_UNREADABLE, f"{labels.ndim} dimensions")
-    return labels
+    try:
+        return LabelImage((_read_picture(content),)) if suffix is None else _read_volume(content, suffix)
+    except RefusedError:
+        raise
+    except UNTRUSTED as error:
+        raise RefusedError(Reason.MASK_UNREADABLE, type(error).__name__) from None
 
 
-def fit_mask(labels: np.ndarray, region: Region, frame_shape: tuple[int, int]) -> dict[int, np.ndarray]:
+def fit_mask(labels: LabelImage, region: Region, frame_shape: tuple[int, int]) -> dict[int, np.ndarray]:
     """The boolean masks of a label image in the frame of the cropped image, by label.
 
-    `labels` has the size of the whole frame, or exactly that of the region.
+    `labels` has the size of the whole frame, exactly that of the region, or is a cropped segmentation of the frame.
 
     Raises:
         RefusedError: the size is another, nothing is marked, or what is marked is outside the region or all of it.
     """
-    box = (region.bottom - region.top, region.right - region.left)
-    if labels.shape == frame_shape:
-        cropped = labels[region.top : region.bottom, region.left : region.right]
-    elif labels.shape == box:
-        cropped = labels
+    placed = labels.on_frame(*frame_shape)
+    if placed is not None:
+        marked = placed.any_label()
+        if marked.any() and region.share_of(marked) < MIN_INSIDE:
+            raise RefusedError(Reason.MASK_OUTSIDE_REGION, f"{region.share_of(marked):.3f} inside")
+        layers = [region.crop(layer) for layer in placed.layers]
+    elif labels.shape == (region.bottom - region.top, region.right - region.left):
+        layers = list(labels.layers)
     else:
-        raise RefusedError(
-            Reason.MASK_MISMATCH, f"{labels.shape[0]} x {labels.shape[1]} for {frame_shape[0]} x {frame_shape[1]}"
-        )
-    found = {int(label): cropped == label for label in np.unique(cropped) if label > 0}
+        (rows, columns), (want_rows, want_columns) = labels.shape, frame_shape
+        raise RefusedError(Reason.MASK_MISMATCH, f"{rows} x {columns} for {want_rows} x {want_columns}")
+    found = dict(_masks(layers))
     if not found:
-        raise RefusedError(Reason.MASK_OUTSIDE_REGION if (labels > 0).any() else Reason.MASK_EMPTY)
+        raise RefusedError(Reason.MASK_EMPTY)
     for mask in found.values():
         if mask.mean() > MAX_COVER:
             raise RefusedError(Reason.MASK_COVERS_IMAGE, f"{mask.mean():.3f}")
@@ -78,10 +122,18 @@ def touches_border(mask: np.ndarray) -> bool:
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
-def _read_volume(content: bytes, suffix: str) -> np.ndarray:
+def _masks(layers: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    for number, layer in enumerate(layers):
+        for label in np.unique(layer[layer > 0]):
+            yield int(label) + LAYER_STEP * number, layer == label
+
+
+def _read_volume(content: bytes, suffix: str) -> LabelImage:
     """By SimpleITK, which reads files only: a private copy that is deleted at once."""
     import SimpleITK
 
+    if _DETACHED.search(content[:65_536].split(b"\n\n", 1)[0]):
+        raise RefusedError(Reason.MASK_UNREADABLE, "pixels in another file")
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"mask{suffix}"
@@ -89,28 +141,45 @@ def _read_volume(content: bytes, suffix: str) -> np.ndarray:
         reader = SimpleITK.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
-        if np.prod([float(size) for size in reader.GetSize()]) > MAX_PIXELS:
-            raise ValueError("too large")
-        labels = SimpleITK.GetArrayFromImage(reader.Execute())
-    if labels.ndim == 3 and labels.shape[0] == 1:
-        labels = labels[0]
-    return np.rint(labels).astype(np.int32)
+        size, bands = reader.GetSize(), reader.GetNumberOfComponents()
+        if np.prod([float(length) for length in (*size, bands)]) > MAX_PIXELS:
+            raise RefusedError(Reason.TOO_LARGE)
+        picture = reader.Execute()
+    array = SimpleITK.GetArrayFromImage(picture)
+    if bands == 1:
+        array = array[..., np.newaxis]
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 3:
+        raise RefusedError(Reason.MASK_UNREADABLE, f"{array.ndim - 1} dimensions")
+    layers = tuple(np.rint(array[..., band]).astype(np.int32) for band in range(array.shape[-1]))
+    return LabelImage(layers, _offset(picture) if suffix == ".seg.nrrd" else None)
+
+
+def _offset(picture: object) -> tuple[int, int]:
+    """(row, column) of a cropped segmentation in its frame, whose origin is 0 as of every ultrasound image."""
+    dimension = picture.GetDimension()  # type: ignore[attr-defined]
+    direction = np.reshape(picture.GetDirection(), (dimension, dimension))  # type: ignore[attr-defined]
+    index = direction.T @ np.array(picture.GetOrigin()) / np.array(picture.GetSpacing())  # type: ignore[attr-defined]
+    column, row = np.rint(index[:2]).astype(int)
+    return int(row), int(column)
 
 
 def _read_picture(content: bytes) -> np.ndarray:
-    """A palette picture means its indices; two values mean 0 and 1; a soft-edged one is cut at half."""
+    """A palette picture means its indices, two values mean 0 and 1, a soft edge is cut at half; alpha is ignored."""
     from PIL import Image
 
     with Image.open(io.BytesIO(content), formats=("PNG", "BMP", "TIFF", "JPEG")) as picture:
         if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError("too large")
+            raise RefusedError(Reason.TOO_LARGE)
         if picture.mode in {"P", "1"}:
             return np.asarray(picture).astype(np.int32)
-        is_grey = picture.mode in {"L", "I;16", "I"}
+        is_grey = picture.mode in {"L", "I;16", "I;16B", "I"}
         values = np.asarray(picture) if is_grey else luminance_of_color(np.asarray(picture.convert("RGB")))
     present = np.unique(values)
     if len(present) <= 2:
         return (values > 0).astype(np.int32)
     if len(present) <= _MAX_LABELS and present.max() <= _MAX_LABELS:
         return np.rint(values).astype(np.int32)
-    return (values > 127).astype(np.int32)
+    half = 127 if present.max() <= np.iinfo(np.uint8).max else np.iinfo(np.uint16).max // 2
+    return (values > half).astype(np.int32)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import warnings
 
 import numpy as np
 
 from clnm.entities import Reason
-from clnm.imaging.decode import MAX_PIXELS, Frame, luminance_of_color
+from clnm.imaging.decode import Frame, luminance_of_color
+from clnm.imaging.dicom import MAX_PIXELS
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -25,22 +25,24 @@ def read_picture(content: bytes) -> Frame:
 
     if not content:
         raise RefusedError(Reason.EMPTY)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP", "TIFF")) as picture:
-                _demand_bearable(picture.height, picture.width)
-                name = f"picture/{(picture.format or '').lower()}"
-                keeps_depth = picture.mode in {"L", "I;16", "I;16B", "I"}
-                pixels = np.asarray(picture if keeps_depth else picture.convert("RGB"))
-        except RefusedError:
-            raise
-        except UNTRUSTED as error:
-            raise RefusedError(Reason.DECODE_FAILED, type(error).__name__) from None
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP", "TIFF")) as picture:
+            _demand_bearable(picture.height, picture.width)
+            name = f"picture/{(picture.format or '').lower()}"
+            keeps_depth = picture.mode in {"L", "I;16", "I;16B", "I", "F"}
+            pixels = np.asarray(picture if keeps_depth else picture.convert("RGB"))
+    except RefusedError:
+        raise
+    except UNTRUSTED as error:
+        is_cut = isinstance(error, OSError) and "truncated" in str(error)
+        raise RefusedError(Reason.TRUNCATED_PIXELS if is_cut else Reason.DECODE_FAILED, type(error).__name__) from None
     luminance = pixels if pixels.ndim == 2 else luminance_of_color(pixels)
-    if luminance.dtype.kind == "i":
+    if luminance.dtype.kind == "i" and luminance.min() >= 0 and luminance.max() <= np.iinfo(np.uint16).max:
         luminance = luminance.astype(np.uint16)
-    return Frame(luminance, 0, name, f"pillow {importlib.metadata.version('pillow')}")
+    luminance = luminance.astype(luminance.dtype.newbyteorder("="), copy=False)
+    if luminance.dtype not in (np.uint8, np.uint16):
+        luminance = luminance.astype(np.float32)
+    return Frame(luminance, 0, 1, name, f"pillow {importlib.metadata.version('pillow')}")
 
 
 def _demand_bearable(rows: int, columns: int) -> None:

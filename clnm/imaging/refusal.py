@@ -16,5 +16,5 @@ class RefusedError(ValueError):
 UNTRUSTED: tuple[type[Exception], ...] = (Exception,)
 """What a parser may raise on hostile bytes: anything (RecursionError and MemoryError among them).
 
-Caught only where bytes from outside are parsed, and always turned into a reason code.
+Caught only where bytes from outside are parsed, and always turned into a reason code, a null value or unknown spacing.
 """

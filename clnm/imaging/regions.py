@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from clnm.entities import SpacingSource
 from clnm.imaging.refusal import UNTRUSTED
 
 _CENTIMETRES = 3
-_TWO_DIMENSIONAL, _TISSUE = 1, 1
+_TWO_DIMENSIONAL = 1
+_TISSUE, _COLOUR_FLOW = 1, 2
 _MM_PER_CM = 10.0
 
 
@@ -25,26 +29,49 @@ class Region:
     spacing_y_mm: float | None
     source: SpacingSource
 
+    @property
+    def area_px(self) -> int:
+        """How many pixels it holds."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    def crop(self, frame: np.ndarray) -> np.ndarray:
+        """This part of an (H, W) frame, as a copy that keeps nothing else alive."""
+        return frame[self.top : self.bottom, self.left : self.right].copy()
+
+    def share_of(self, mask: np.ndarray) -> float:
+        """The share of what an (H, W) mask marks that lies in this region; 0 for an empty one."""
+        marked = int((mask > 0).sum())
+        return int((self.crop(mask) > 0).sum()) / marked if marked else 0.0
+
 
 def whole_frame(rows: int, columns: int) -> Region:
     """The frame itself, of unknown spacing."""
     return Region(0, rows, 0, columns, None, None, SpacingSource.NONE)
 
 
-def image_region(dataset: Any, rows: int, columns: int) -> Region:
-    """The 2-D tissue region to crop to, with its spacing.
+def image_regions(dataset: Any, rows: int, columns: int) -> tuple[Region, ...]:
+    """The 2-D image regions of a frame, the largest first; the whole frame where the header tells none.
 
-    The largest valid region is taken. Regions that reach outside the frame speak of another picture (one that was
-    down-sampled): then neither their box nor their spacing is believed. Without a region PixelSpacing counts, else the
-    spacing is unknown; it is never 1.0.
+    A region that reaches outside the frame speaks of another picture (one that was down-sampled since): neither its box
+    nor its spacing is believed. Traces and spectra are no image. Where a region has no spacing, PixelSpacing counts; it
+    is never 1.0 for want of anything better.
     """
-    found = [region for item in _items(dataset) if (region := _region(item, rows, columns)) is not None]
-    if found:
-        return max(found, key=lambda region: (region.bottom - region.top) * (region.right - region.left))
     spacing = _pixel_spacing(dataset)
-    if spacing is None:
-        return whole_frame(rows, columns)
-    return Region(0, rows, 0, columns, spacing[1], spacing[0], SpacingSource.PIXEL_SPACING)
+    found = [region for item in _items(dataset) if (region := _region(item, rows, columns, spacing)) is not None]
+    tissue = [region for kind, region in found if kind == _TISSUE] or [region for _, region in found]
+    distinct = list(dict.fromkeys(tissue))
+    return tuple(sorted(distinct, key=lambda r: (-r.area_px, r.top, r.left))) or (
+        _placed(0, rows, 0, columns, spacing),
+    )
+
+
+def choose_region(regions: Sequence[Region], mask: np.ndarray | None) -> Region:
+    """The region that holds all of `mask` (of the whole frame's size); the largest where none does or none is drawn."""
+    if mask is not None:
+        for region in regions:
+            if region.share_of(mask) == 1.0:
+                return region
+    return regions[0]
 
 
 def _items(dataset: Any) -> list[Any]:
@@ -54,29 +81,36 @@ def _items(dataset: Any) -> list[Any]:
         return []
 
 
-def _region(item: Any, rows: int, columns: int) -> Region | None:
+def _region(item: Any, rows: int, columns: int, spacing: tuple[float, float] | None) -> tuple[int, Region] | None:
     try:
-        if int(item.RegionSpatialFormat) != _TWO_DIMENSIONAL or int(item.RegionDataType) != _TISSUE:
+        kind = int(item.RegionDataType)
+        if int(item.RegionSpatialFormat) != _TWO_DIMENSIONAL or kind not in {_TISSUE, _COLOUR_FLOW}:
             return None
         left, right = int(item.RegionLocationMinX0), int(item.RegionLocationMaxX1) + 1
         top, bottom = int(item.RegionLocationMinY0), int(item.RegionLocationMaxY1) + 1
-        units = (int(item.PhysicalUnitsXDirection), int(item.PhysicalUnitsYDirection))
-        dx, dy = abs(float(item.PhysicalDeltaX)), abs(float(item.PhysicalDeltaY))
-    except (AttributeError, TypeError, ValueError, KeyError):
+        units = (int(item.get("PhysicalUnitsXDirection", 0)), int(item.get("PhysicalUnitsYDirection", 0)))
+        dx, dy = abs(float(item.get("PhysicalDeltaX", 0))), abs(float(item.get("PhysicalDeltaY", 0)))
+    except UNTRUSTED:
         return None
-    right, bottom = (
-        min(right, columns) if right == columns + 1 else right,
-        min(bottom, rows) if bottom == rows + 1 else bottom,
-    )
+    right = columns if right == columns + 1 else right  # some write the last column as its count
+    bottom = rows if bottom == rows + 1 else bottom
     if not (0 <= left < right <= columns and 0 <= top < bottom <= rows):
         return None
     if units == (_CENTIMETRES, _CENTIMETRES) and dx > 0 and dy > 0:
-        return Region(top, bottom, left, right, dx * _MM_PER_CM, dy * _MM_PER_CM, SpacingSource.REGIONS)
-    return Region(top, bottom, left, right, None, None, SpacingSource.NONE)
+        region = Region(top, bottom, left, right, dx * _MM_PER_CM, dy * _MM_PER_CM, SpacingSource.REGIONS)
+    else:
+        region = _placed(top, bottom, left, right, spacing)
+    return kind, region
+
+
+def _placed(top: int, bottom: int, left: int, right: int, spacing: tuple[float, float] | None) -> Region:
+    if spacing is None:
+        return Region(top, bottom, left, right, None, None, SpacingSource.NONE)
+    return Region(top, bottom, left, right, spacing[1], spacing[0], SpacingSource.PIXEL_SPACING)
 
 
 def _pixel_spacing(dataset: Any) -> tuple[float, float] | None:
-    """(row, column) spacing in mm."""
+    """(row, column) spacing in mm: between rows first (PS3.3 10.7.1.3)."""
     try:
         value = dataset.get("PixelSpacing", None)
         row, column = float(value[0]), float(value[1])

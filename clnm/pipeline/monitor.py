@@ -12,30 +12,34 @@ from clnm.pipeline.run import Run, rows
 def monitor(run: Run) -> None:
     """Compare each center's current window with its reference; judge the champion where labels have come."""
     from clnm.drift.alerts import update_alerts
-    from clnm.drift.monitor import Windows, watch
-    from clnm.drift.performance import realized
+    from clnm.drift.monitor import watch
+    from clnm.drift.performance import Expected, realized
 
     store, settings = run.installation.store, run.installation.settings
     cases = store.case_frame(run.as_of)
     champion = store.run_query("champion")
     trained_on = _training_cases(run)
+    groups = _feature_groups(run, cases)
     result = watch(
         cases,
-        windows=Windows.before(
-            run.as_of, reference_days=settings.monitor.reference_days, current_days=settings.monitor.current_days
-        ),
-        centers=run.centers,
-        groups=_feature_groups(run, cases),
+        as_of=run.as_of,
+        features=tuple(groups),
+        groups=groups,
         variables=settings.variables(),
         training_cases=trained_on,
+        reference_days=settings.monitor.reference_days,
+        current_days=settings.monitor.current_days,
         false_alarm_rate=settings.monitor.false_alarm_rate,
-    )
-    performance = realized(
-        cases[~cases["case_key"].isin(trained_on)],
-        outcome=settings.outcome.name,
         centers=run.centers,
+    )
+    promised = [Expected(row["auc_cv"], row["n_events"], row["n_train"] - row["n_events"]) for row in champion]
+    performance = realized(
+        cases,
+        outcome=settings.outcome.name,
         as_of=run.as_of,
-        expected_auc=champion[0]["auc_cv"] if champion else None,
+        training_cases=trained_on,
+        expected=promised[0] if promised else None,
+        false_alarm_rate=settings.monitor.false_alarm_rate,
     )
     alerts = update_alerts(result.health, performance, store.run_query("open_alerts"), now=run.started_at)
     quarantined = {row["center"]: row["items"] for row in store.run_query("open_quarantine_counts")}
@@ -44,8 +48,7 @@ def monitor(run: Run) -> None:
         batch.append("drift", rows("drift", [asdict(row) for row in result.drift]))
         batch.append("center_health", rows("center_health", health))
         batch.append("performance", rows("performance", [asdict(row) for row in performance]))
-        if alerts:
-            batch.append("alerts", rows("alerts", [asdict(row) for row in alerts]))
+        batch.append("alerts", rows("alerts", [asdict(row) for row in alerts]))
     for row in result.health:
         told = {"verdict": row.verdict.value, "drifted": row.n_features_drifted, "tested": row.n_features_tested}
         run.count("monitor", row.center, told)

@@ -103,36 +103,40 @@ def _models(inputs: ReportInputs) -> dict[str, Any]:
 
 def _model_rows(inputs: ReportInputs, champion: dict[str, Any] | None) -> list[dict[str, Any]]:
     """One row per algorithm, the models by cross-validated AUC, the two signatures after them."""
-    auc_cv = {row["model_version"]: row["auc_cv"] for row in records(inputs.model_versions)}
+    in_use = (champion["model_version"], champion["algorithm"]) if champion else None
+    auc_cv = _cross_validated(inputs)
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in records(inputs.evaluations):
-        if row["cohort"] == "external" and row["center"] == "all":
-            entry = found.setdefault(
-                (row["model_version"], row["algorithm"]), {"n": row["n"], "n_events": row["n_events"]}
-            )
-            entry[row["metric"]] = row
+        if (row["cohort"], row["center"]) == ("external", "all"):
+            counts = {"n": row["n"], "n_events": row["n_events"]}
+            found.setdefault((row["model_version"], row["algorithm"]), counts)[row["metric"]] = row
     rows = []
-    for (version, algorithm), measured in found.items():
-        is_signature = algorithm in SIGNATURES
-        is_champion = champion is not None and (version, algorithm) == (
-            champion["model_version"],
-            champion["algorithm"],
-        )
-        cross_validated = None if is_signature else auc_cv.get(version)
-        auc = measured.get("auc") or {"value": None, "ci_low": None, "ci_high": None}
+    for place, measured in found.items():
+        auc = measured.get("auc", {})
         forest = {
-            "algorithm": algorithm,
-            "is_champion": is_champion,
-            "auc_cv": cross_validated,
-            **{key: auc[key] for key in ("value", "ci_low", "ci_high")},
+            "algorithm": place[1],
+            "is_champion": place == in_use,
+            "auc_cv": auc_cv.get(place),
+            **{key: auc.get(key) for key in ("value", "ci_low", "ci_high")},
         }
-        rows.append({**measured, "forest": forest, "is_signature": is_signature, "version": version})
+        rows.append({**measured, "forest": forest})
     return sorted(rows, key=_standing)
+
+
+def _cross_validated(inputs: ReportInputs) -> dict[tuple[str, str], float | None]:
+    """By version and algorithm, as evaluated, else as registered."""
+    registered = {(row["model_version"], row["algorithm"]): row["auc_cv"] for row in records(inputs.model_versions)}
+    evaluated = {
+        (row["model_version"], row["algorithm"]): row["value"]
+        for row in records(inputs.evaluations)
+        if (row["cohort"], row["center"], row["metric"]) == ("cv", "all", "auc")
+    }
+    return registered | evaluated
 
 
 def _standing(row: dict[str, Any]) -> tuple[int, float, str]:
     algorithm = row["forest"]["algorithm"]
-    after = SIGNATURES.index(algorithm) + 1 if row["is_signature"] else 0
+    after = SIGNATURES.index(algorithm) + 1 if algorithm in SIGNATURES else 0
     return after, -(row["forest"]["auc_cv"] or 0.0), algorithm
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, VERMILLION, GREY, INK = "#0072b2", "#e69f00", "#d55e00", "#8c8c8c", "#222222"
 COLOUR_OF = {"stable": BLUE, "drift": VERMILLION, "insufficient": GREY}
 N_BOOTSTRAP = 500
+_PANELS_ACROSS = 5
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans", "sans-serif"],
@@ -31,6 +32,7 @@ _STYLE = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,
 }
 
 
@@ -108,11 +110,15 @@ def draw_calibration(outcome: np.ndarray, probability: np.ndarray) -> str:
 
 def draw_p_values(by_center: Mapping[str, tuple[str, np.ndarray]]) -> str:
     """Per center (verdict, p-values of its tested features): where nothing moved they lie flat, drift piles up at 0."""
-    with _figure("p-values", (1.8 * max(2, len(by_center)), 1.7)) as (figure, svg):
-        panels = figure.subplots(1, len(by_center), sharey=False, squeeze=False)[0]
-        for axes, (center, (verdict, p_values)) in zip(panels, by_center.items(), strict=True):
+    across = min(_PANELS_ACROSS, max(2, len(by_center)))
+    down = -(-len(by_center) // across)
+    with _figure("p-values", (1.8 * across, 1.7 * down)) as (figure, svg):
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, (center, (verdict, p_values)) in zip(panels, by_center.items(), strict=False):
             _draw_histogram(axes, p_values, COLOUR_OF[verdict])
             axes.set_title(f"{center}: {verdict}", fontsize=9, loc="left", color=COLOUR_OF[verdict])
+        for axes in panels[len(by_center) :]:
+            axes.remove()
         panels[0].set_ylabel("features")
     return svg()
 

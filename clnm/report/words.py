@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 INSUFFICIENT = "insufficient"
 _METRIC_NAMES = {
@@ -17,9 +17,12 @@ _METRIC_NAMES = {
     "calibration_intercept": "calibration intercept",
 }
 _ALGORITHM_NAMES = {
-    "logistic_regression": "logistic regression",
-    "radiomics_score": "radiomics score",
     "dl_score": "DL score",
+    "knn": "k nearest neighbors",
+    "lightgbm": "LightGBM",
+    "mlp": "MLP",
+    "svm": "SVM",
+    "xgboost": "XGBoost",
 }
 
 
@@ -64,7 +67,7 @@ def counted(number: float, noun: str) -> str:
 
 def moment(at: datetime | None) -> str:
     """To the minute, with its zone."""
-    return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "not known"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at is not None else "not known"
 
 
 def spoken(code: str) -> str:

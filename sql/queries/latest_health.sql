@@ -2,9 +2,11 @@
 SELECT
     center,
     verdict,
+    p_value,
     n_features_tested,
     n_features_drifted,
-    n_new_cases
+    n_new_cases,
+    n_quarantined
 FROM center_health
 WHERE commit_seq = (SELECT max(latest.commit_seq) FROM center_health AS latest)
 ORDER BY center
