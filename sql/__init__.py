@@ -1,0 +1,1 @@
+"""One relation per file: the file's name is the relation's."""

@@ -20,9 +20,9 @@ def show_history() -> None:
 
     Example: clnm store history
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import history
 
-    rows = maintain.history(options.config)
+    rows = history(options.config)
     header = ("seq", "run_id", "committed_at", "relations")
     show({"history": rows}, lambda: table(header, [[row[name] for name in header] for row in rows]))
 
@@ -33,9 +33,9 @@ def verify_store() -> None:
 
     Example: clnm store verify
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import verify
 
-    result = maintain.verify(options.config)
+    result = verify(options.config)
     show(
         result,
         lambda: [
@@ -53,9 +53,9 @@ def rebuild_catalog() -> None:
 
     Example: clnm store catalog
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import rebuild_catalog
 
-    result = maintain.rebuild_catalog(options.config)
+    result = rebuild_catalog(options.config)
     show(result, lambda: [f"{result['catalog']} holds {result['relations']} relations"])
 
 
@@ -65,9 +65,9 @@ def compact_store() -> None:
 
     Example: clnm store compact
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import compact
 
-    result = maintain.compact(options.config)
+    result = compact(options.config)
     show(result, lambda: [f"{result['files_before']} files became {result['files_after']}"])
 
 
@@ -77,9 +77,9 @@ def vacuum_store(days: Annotated[int, typer.Option(min=7, help="Keep files young
 
     Example: clnm store vacuum --days 30
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import vacuum
 
-    result = maintain.vacuum(options.config, days)
+    result = vacuum(options.config, days)
     show(result, lambda: [f"{result['deleted']} files deleted"])
 
 
@@ -92,9 +92,9 @@ def export_store(
 
     Example: clnm store export handover --csv
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import export
 
-    result = maintain.export(options.config, directory, "csv" if csv else "parquet")
+    result = export(options.config, directory, "csv" if csv else "parquet")
     show(result, lambda: [f"{result['relations']} relations written to {directory}"])
 
 
@@ -104,9 +104,9 @@ def backup_store(directory: Annotated[Path, typer.Argument(help="A new or empty 
 
     Example: clnm store backup /mnt/backup/clnm
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import backup
 
-    result = maintain.backup(options.config, directory)
+    result = backup(options.config, directory)
     show(result, lambda: [f"{result['files']} files copied, all checksums equal"])
 
 
@@ -116,9 +116,9 @@ def restore_store(directory: Annotated[Path, typer.Argument(help="A folder that 
 
     Example: clnm store restore /mnt/backup/clnm
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import restore
 
-    result = maintain.restore(options.config, directory)
+    result = restore(options.config, directory)
     show(result, lambda: [f"{result['files']} files restored, all checksums equal"])
 
 
@@ -128,9 +128,9 @@ def link(patient_key: Annotated[str, typer.Argument(help="A patient_key of the s
 
     Example: clnm link k1-0123456789abcdef0123
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import link
 
-    rows = maintain.link(options.config, patient_key)
+    rows = link(options.config, patient_key)
     header = ("center", "image_key", "path")
     show({"files": rows}, lambda: table(header, [[row[name] for name in header] for row in rows]))
 
@@ -141,9 +141,9 @@ def forget(patient_key: Annotated[str, typer.Argument(help="A patient_key of the
 
     Example: clnm forget k1-0123456789abcdef0123
     """
-    from clnm.pipeline import maintain
+    from clnm.pipeline.maintain import forget
 
-    result = maintain.forget(options.config, patient_key)
+    result = forget(options.config, patient_key)
     show(
         result,
         lambda: [

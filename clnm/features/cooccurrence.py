@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
@@ -14,7 +15,9 @@ _RESIDUAL = 1e-8
 
 
 @kernel
-def cooccurrence_features(pairs, gray, highest, symmetric):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def cooccurrence_features(
+    pairs: np.ndarray, gray: np.ndarray, highest: int, symmetric: bool
+) -> tuple[np.ndarray, bool]:
     """The 24 features, averaged over the angles that have pairs.
 
     Args:
@@ -54,7 +57,7 @@ def cooccurrence_features(pairs, gray, highest, symmetric):  # type: ignore[no-u
 
 
 @kernel
-def _one_angle(p, gray, highest, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _one_angle(p: np.ndarray, gray: np.ndarray, highest: int, found: np.ndarray) -> bool:
     many = gray.size
     px, py = np.zeros(many), np.zeros(many)
     added, apart = np.zeros(2 * highest + 1), np.zeros(highest)
@@ -94,7 +97,7 @@ def _one_angle(p, gray, highest, found):  # type: ignore[no-untyped-def]  # noqa
 
 
 @kernel
-def _sum_features(added, centre, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _sum_features(added: np.ndarray, centre: float, found: np.ndarray) -> None:
     prominence, shade, tendency, average, entropy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(2, added.size):
         value = added[k]
@@ -110,7 +113,7 @@ def _sum_features(added, centre, found):  # type: ignore[no-untyped-def]  # noqa
 
 
 @kernel
-def _difference_features(apart, highest, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _difference_features(apart: np.ndarray, highest: int, found: np.ndarray) -> None:
     contrast, average, entropy, variance = 0.0, 0.0, 0.0, 0.0
     inverse, moment, moment_n, inverse_n, inverse_variance = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(apart.size):
@@ -132,7 +135,7 @@ def _difference_features(apart, highest, found):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _information(p, px, py, entropy, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _information(p: np.ndarray, px: np.ndarray, py: np.ndarray, entropy: float, found: np.ndarray) -> bool:
     """Imc1 and Imc2; true where rows and columns are so independent that rounding decides Imc2.
 
     log2(px py + eps) is taken apart into log2 px + log2 py + eps / (px py ln 2): the rest, eps^2, is below rounding.
@@ -166,7 +169,7 @@ def _information(p, px, py, entropy, found):  # type: ignore[no-untyped-def]  # 
 
 
 @kernel
-def _maximal_correlation(p, px, py, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _maximal_correlation(p: np.ndarray, px: np.ndarray, py: np.ndarray, found: np.ndarray) -> bool:
     """MCC: the second singular value of p / sqrt(px py); true where it is too near 0 or 1 to stand rounding.
 
     pyradiomics takes the second eigenvalue of Q(i, j) = sum_k p(i, k) p(j, k) / (px(i) py(k) + eps), which is similar
@@ -201,7 +204,7 @@ def _maximal_correlation(p, px, py, found):  # type: ignore[no-untyped-def]  # n
 
 
 @kernel
-def _leading(a, t, top, side):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _leading(a: np.ndarray, t: np.ndarray, top: np.ndarray, side: np.ndarray) -> tuple[float, np.ndarray]:
     """Largest eigenvalue and eigenvector of B B^T, B = a - top side^T (the known first pair taken out), by Lanczos."""
     many = top.size
     basis = np.zeros((many + 1, many))
@@ -236,15 +239,15 @@ def _leading(a, t, top, side):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
 
 
 @kernel
-def _apply(matrix, left, right, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """y = (matrix - left right^T) x."""
+def _apply(matrix: np.ndarray, left: np.ndarray, right: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Y = (matrix - left right^T) x."""
     share = _dot(right, x)
     for i in range(y.size):
         y[i] = _dot(matrix[i], x) - share * left[i]
 
 
 @kernel
-def _dot(x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _dot(x: np.ndarray, y: np.ndarray) -> float:
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     body = x.size // 4 * 4
     for i in range(0, body, 4):
@@ -258,7 +261,7 @@ def _dot(x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 @kernel
-def _largest(diagonal, beside):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _largest(diagonal: np.ndarray, beside: np.ndarray) -> tuple[float, np.ndarray]:
     """Largest eigenvalue of a symmetric tridiagonal matrix by bisection (Sturm), and its unit eigenvector."""
     n = diagonal.size
     low, high = diagonal[0], diagonal[0]

@@ -10,11 +10,11 @@ from clnm.features.names import FEATURES, PREFIXES
 _WITHOUT_EFFECT = frozenset({
     "additionalInfo", "correctMask", "force2Ddimension", "geometryTolerance", "initValue", "interpolator",
     "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROISize",
-    "normalizeScale", "padDistance", "removeOutliers", "resegmentMode", "resegmentShape", "voxelBatch",
+    "normalize", "normalizeScale", "padDistance", "preCrop", "removeOutliers", "resampledPixelSpacing", "resegmentMode", "resegmentShape", "voxelBatch",
     "voxelArrayShift",
 })  # fmt: skip
-"""Settings that change nothing as long as those of `_OFF` are off, or that the fast engine follows."""
-_OFF = ("force2D", "normalize", "preCrop", "resampledPixelSpacing", "resegmentRange", "voxelBased", "weightingNorm")
+"""Settings that change nothing as long as those of `_OFF` are off, that `prepare.py` obeys, or that are followed."""
+_OFF = ("force2D", "resegmentRange", "voxelBased", "weightingNorm")
 """Settings that have to be unset, false or null."""
 _IMAGE_OPTIONS: dict[str, frozenset[str]] = {
     "LoG": frozenset({"sigma"}),

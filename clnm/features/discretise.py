@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from clnm.features.jit import kernel
 
 
@@ -31,7 +32,7 @@ def bin_edges(lowest: np.floating, highest: np.floating, *, bin_width: float, bi
 
 
 @kernel
-def assign_levels(values, edges, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def assign_levels(values: np.ndarray, edges: np.ndarray, levels: np.ndarray) -> None:
     """`numpy.digitize(values, edges)` for (nearly) equal bins: a guess, mended by comparing with the edges."""
     last = edges.size - 1
     start = edges[0]
@@ -47,7 +48,7 @@ def assign_levels(values, edges, levels):  # type: ignore[no-untyped-def]  # noq
 
 
 @kernel
-def compress_levels(levels, highest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def compress_levels(levels: np.ndarray, highest: int) -> tuple[np.ndarray, np.ndarray]:
     """Replace `levels` (1 to `highest`) by ranks from 1 among those present; rank 0 is kept for "outside".
 
     Returns:

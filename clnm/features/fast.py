@@ -20,6 +20,7 @@ from clnm.features.firstorder import firstorder_features
 from clnm.features.matrices import ANGLES, NEIGHBOURS, count_neighbours, count_zones, has_line
 from clnm.features.names import FEATURES
 from clnm.features.parameters import Parameters
+from clnm.features.prepare import prepare
 from clnm.features.recursive import laplacians
 from clnm.features.shape import shape_features
 from clnm.features.support import Support, support_of
@@ -62,7 +63,8 @@ def features_by_image_type(
 
     Where every image type is None, so are the shape features the reference's to compute.
     """
-    support = support_of(luminance, mask, spacing_xy_mm)
+    prepared = prepare(luminance, mask, spacing_xy_mm, parameters.settings)
+    support = support_of(*prepared) if prepared else None
     smallest = parameters.settings.get("minimumROISize")
     if support is None or (smallest is not None and support.pixels.size <= smallest):
         return {}, dict.fromkeys(image_types)
@@ -93,7 +95,7 @@ def _can_filter(support: Support, image_type: str) -> bool:
     """Whether the filter is defined on this image: pyradiomics divides by zero on an image of zeros."""
     if image_type in ("Square", "SquareRoot", "Logarithm", "Exponential"):
         return max(abs(support.lowest), abs(support.highest)) > 0
-    return image_type != "LoG" or min(support.image.shape) >= 4  # noqa: PLR2004
+    return image_type != "LoG" or min(support.image.shape) >= 4
 
 
 def _filtered(support: Support, image_type: str, options: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
@@ -181,7 +183,7 @@ def _texture_features(
     )
     zones, sizes = count_zones(support.pixels, ranks, parent, gray.size)
     pairs, gray = np.ascontiguousarray(pairs[:, 1:, 1:]), gray[1:]
-    touching = pairs.any(axis=(1, 2))
+    touching = np.asarray(pairs.any(axis=(1, 2)))
     if not touching.any():
         return None
     symmetric = bool(options.get("symmetricalGLCM", True))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
 from clnm.features.jit import kernel
 
 Box = tuple[int, int, int, int]
@@ -44,7 +45,9 @@ def gradient_magnitude(image: np.ndarray, box: Box, spacing_xy_mm: tuple[float, 
 
 
 @kernel
-def _gradient(image, top, bottom, left, right, across, down):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _gradient(
+    image: np.ndarray, top: int, bottom: int, left: int, right: int, across: float, down: float
+) -> np.ndarray:
     height, width = image.shape
     found = np.empty((bottom - top, right - left), np.float32)
     for r in range(top, bottom):
@@ -68,7 +71,9 @@ def local_binary_pattern(image: np.ndarray, box: Box, radius: float, samples: in
 
 
 @kernel
-def _uniform_patterns(image, top, bottom, left, right, down, across):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _uniform_patterns(
+    image: np.ndarray, top: int, bottom: int, left: int, right: int, down: np.ndarray, across: np.ndarray
+) -> np.ndarray:
     samples = down.size
     found = np.empty((bottom - top, right - left), np.float64)
     for r in range(top, bottom):
@@ -80,12 +85,12 @@ def _uniform_patterns(image, top, bottom, left, right, down, across):  # type: i
                 ones += bit
                 changes += before >= 0 and bit != before
                 before = bit
-            found[r - top, c - left] = ones if changes <= 2 else samples + 1  # noqa: PLR2004
+            found[r - top, c - left] = ones if changes <= 2 else samples + 1
     return found
 
 
 @kernel
-def _interpolated(image, row, column):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _interpolated(image: np.ndarray, row: float, column: float) -> float:
     """Bilinear interpolation in scikit-image's order of operations, 0 outside the image."""
     r, c = np.floor(row), np.floor(column)
     low, high = int(r), int(np.ceil(row))
@@ -97,7 +102,7 @@ def _interpolated(image, row, column):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 @kernel
-def _pixel(image, r, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _pixel(image: np.ndarray, r: int, c: int) -> float:
     if r < 0 or c < 0 or r >= image.shape[0] or c >= image.shape[1]:
         return 0.0
     return image[r, c]

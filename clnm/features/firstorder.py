@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
@@ -39,7 +40,7 @@ def _flat_moments(values: np.ndarray, found: np.ndarray) -> None:
 
 
 @kernel
-def _statistics(x, pixels, area, shift, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _statistics(x: np.ndarray, pixels: np.ndarray, area: float, shift: float, found: np.ndarray) -> None:
     n = x.size
     mean = _mean_power(x, 0, n, 0.0, 1)
     low, quarter, middle = percentile(x, 0.10), percentile(x, 0.25), percentile(x, 0.5)
@@ -80,8 +81,8 @@ def _statistics(x, pixels, area, shift, found):  # type: ignore[no-untyped-def] 
 
 
 @kernel
-def percentile(x, fraction):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """numpy's linear percentile of sorted values, operation by operation: ties with it decide the robust deviation."""
+def percentile(x: np.ndarray, fraction: float) -> float:
+    """Numpy's linear percentile of sorted values, operation by operation: ties with it decide the robust deviation."""
     position = (x.size - 1) * fraction
     below = int(np.floor(position))
     above = min(below + 1, x.size - 1)
@@ -93,7 +94,7 @@ def percentile(x, fraction):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @kernel
-def _mean_power(x, start, stop, centre, power):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _mean_power(x: np.ndarray, start: int, stop: int, centre: float, power: int) -> float:
     """Mean of (x - centre)**power over a slice, in four sums: faster, and more exact, than one."""
     sums = np.zeros(4)
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
@@ -129,7 +130,7 @@ def _mean_power(x, start, stop, centre, power):  # type: ignore[no-untyped-def] 
 
 
 @kernel
-def _mean_distance(x, start, stop, centre):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _mean_distance(x: np.ndarray, start: int, stop: int, centre: float) -> float:
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     body = start + ((stop - start) // 4) * 4
     for k in range(start, body, 4):

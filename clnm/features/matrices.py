@@ -7,6 +7,7 @@ down-right, down, down-left, right.
 from __future__ import annotations
 
 import numpy as np
+
 from clnm.features.jit import kernel
 
 ANGLES = 4
@@ -14,7 +15,9 @@ NEIGHBOURS = 8
 
 
 @kernel
-def count_neighbours(pixels, ranks, width, grid, gray, alpha, longest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def count_neighbours(
+    pixels: np.ndarray, ranks: np.ndarray, width: int, grid: np.ndarray, gray: np.ndarray, alpha: int, longest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Count everything that looks at one pixel and its neighbours.
 
     Rank 0 is "outside", so that nothing has to be asked about a neighbour before it is counted: what is counted there
@@ -41,8 +44,7 @@ def count_neighbours(pixels, ranks, width, grid, gray, alpha, longest):  # type:
     length = np.zeros((grid.size, ANGLES), np.int32)
     parent = np.empty(grid.size, np.int32)
     tones = np.zeros(grid.size, np.int32)
-    row = np.uintp(width)
-    one = np.uintp(1)
+    row, one = np.uintp(width), np.uintp(1)
     for k in range(pixels.size):
         grid[pixels[k]] = ranks[k]
         tones[pixels[k]] = int(gray[ranks[k]])
@@ -93,7 +95,7 @@ def count_neighbours(pixels, ranks, width, grid, gray, alpha, longest):  # type:
 
 
 @kernel
-def _look_around(tones, width, alpha):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _look_around(tones: np.ndarray, width: int, alpha: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For every pixel of the grid: neighbours within `alpha`, sum of the neighbours' tones, neighbours in the ROI."""
     dependent, total, inside = np.zeros_like(tones), np.zeros_like(tones), np.zeros_like(tones)
     w, one = np.uintp(width), np.uintp(1)
@@ -118,21 +120,22 @@ def _look_around(tones, width, alpha):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 @kernel
-def _root(parent, q):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    while parent[q] != q:
-        parent[q] = parent[parent[q]]
-        q = np.uintp(parent[q])
-    return q
+def _root(parent: np.ndarray, q: int) -> int:
+    root = int(parent[q])
+    while parent[root] != root:
+        parent[root] = parent[parent[root]]
+        root = int(parent[root])
+    return root
 
 
 @kernel
-def _join(parent, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _join(parent: np.ndarray, a: int, b: int) -> None:
     a, b = _root(parent, a), _root(parent, b)
     parent[max(a, b)] = min(a, b)
 
 
 @kernel
-def count_zones(pixels, ranks, parent, many):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def count_zones(pixels: np.ndarray, ranks: np.ndarray, parent: np.ndarray, many: int) -> tuple[np.ndarray, np.ndarray]:
     """Zones by grey level and size: counts (levels + 1, sizes) and the sizes that occur, ascending.
 
     A parent always lies before its pixel, so one look at the parent's parent, in row order, finds the root.
@@ -168,7 +171,7 @@ def count_zones(pixels, ranks, parent, many):  # type: ignore[no-untyped-def]  #
 
 
 @kernel
-def has_line(pixels, width, angle):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def has_line(pixels: np.ndarray, width: int, angle: int) -> bool:
     """Whether any line along `angle` holds two pixels of the ROI, adjacent or not: else pyradiomics drops the angle."""
     rows = int(pixels[pixels.size - 1]) // width + 1
     seen = np.zeros(rows + 2 * width, np.uint8)
@@ -178,7 +181,7 @@ def has_line(pixels, width, angle):  # type: ignore[no-untyped-def]  # noqa: ANN
             line = row - column + width
         elif angle == 1:
             line = column
-        elif angle == 2:  # noqa: PLR2004
+        elif angle == 2:
             line = row + column
         else:
             line = row

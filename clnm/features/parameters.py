@@ -62,6 +62,7 @@ def _as_pyradiomics_reads(path: Path) -> Parameters:
     from radiomics.featureextractor import RadiomicsFeatureExtractor
 
     radiomics.setVerbosity(logging.CRITICAL)
+    logging.getLogger("radiomics").setLevel(logging.CRITICAL)
     logging.getLogger("pykwalify").setLevel(logging.CRITICAL)
     try:
         extractor = RadiomicsFeatureExtractor(str(path))

@@ -88,6 +88,7 @@ def _extractor(parameters: Parameters, image_types: tuple[str, ...]) -> Any:
     from radiomics.featureextractor import RadiomicsFeatureExtractor
 
     radiomics.setVerbosity(logging.CRITICAL)
+    logging.getLogger("radiomics").setLevel(logging.CRITICAL)
     extractor = RadiomicsFeatureExtractor(**{**dict(parameters.settings), "additionalInfo": False, "label": 1})
     extractor.disableAllImageTypes()
     for name in image_types:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+
 from clnm.features.jit import kernel, uintp
 
 LANES = 32
@@ -134,7 +135,7 @@ def _numerators(scaled: float, series: tuple[float, float, float, float]) -> tup
 
 
 @kernel
-def filter_lines(strips, c, start, stop, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def filter_lines(strips: np.ndarray, c: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
     """Filter `count` packed lines; keep [start, stop) along them, rounded to float32, packed the other way round.
 
     In: (strips, length, LANES). Out: (ceil((stop - start) / LANES), count, LANES), ready to be filtered across.
@@ -161,7 +162,7 @@ def filter_lines(strips, c, start, stop, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _forward(x, s, stop, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _forward(x: np.ndarray, s: np.ndarray, stop: int, c: np.ndarray) -> None:
     """The causal recursion from the first sample to `stop`; the first sample is taken to go on before the line."""
     n0, n1, n2, n3, d1, d2, d3, d4 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     b1, b2, b3, b4 = c[12], c[13], c[14], c[15]
@@ -180,7 +181,7 @@ def _forward(x, s, stop, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @kernel
-def _backward(x, s, length, start, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _backward(x: np.ndarray, s: np.ndarray, length: int, start: int, c: np.ndarray) -> None:
     """The anticausal recursion from the last sample back to `start`; the last sample goes on behind the line."""
     d1, d2, d3, d4, m1, m2, m3, m4 = c[4], c[5], c[6], c[7], c[8], c[9], c[10], c[11]
     b1, b2, b3, b4 = c[16], c[17], c[18], c[19]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from clnm.features.jit import kernel
 
 _THIN = 1e-5
@@ -59,7 +60,7 @@ def _variances(padded: np.ndarray, spacing_y: float, spacing_x: float) -> tuple[
 
 
 @kernel
-def _integer_moments(padded):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _integer_moments(padded: np.ndarray) -> tuple[int, int, int, int, int, int]:
     """Exact sums of 1, y, x, yy, xy, xx about the middle of the box, so that little cancels."""
     height, width = padded.shape
     count, y, x, yy, xy, xx = 0, 0, 0, 0, 0, 0
@@ -77,7 +78,7 @@ def _integer_moments(padded):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
 
 
 @kernel
-def _mesh(padded, spacing_y, spacing_x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _mesh(padded: np.ndarray, spacing_y: float, spacing_x: float) -> tuple[float, float, np.ndarray]:
     """Marching squares: perimeter, surface, and the mesh's corners in half pixels, by row and then column.
 
     Edges of a square are 0 top, 1 right, 2 bottom, 3 left. Each crossed edge belongs to the square whose bottom or left
@@ -116,7 +117,7 @@ def _mesh(padded, spacing_y, spacing_x):  # type: ignore[no-untyped-def]  # noqa
 
 
 @kernel
-def _hull(corners):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _hull(corners: np.ndarray) -> np.ndarray:
     """The convex hull of integer points: the two furthest apart are among its corners.
 
     Only the first and last point of each row and the chains over them (A. M. Andrew, 1979) matter.
@@ -138,7 +139,7 @@ def _hull(corners):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
                 continue
             x = least[row] if side < 0 else most[row]
             y = row + lowest
-            while total - first >= 2:  # noqa: PLR2004
+            while total - first >= 2:
                 y1, x1 = kept[total - 2, 0], kept[total - 2, 1]
                 y2, x2 = kept[total - 1, 0], kept[total - 1, 1]
                 if side * ((x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)) > 0:

@@ -47,7 +47,7 @@ def support_of(luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[flo
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
     left, right = int(columns[0]), int(columns[-1]) + 1
-    if min(bottom - top, right - left) < 2:  # noqa: PLR2004
+    if min(bottom - top, right - left) < 2:
         return None
     image = np.ascontiguousarray(luminance, dtype=np.float64)
     lowest, highest = float(image.min()), float(image.max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
@@ -28,7 +29,7 @@ ORDER: dict[str, tuple[int, ...]] = {
 
 
 @kernel
-def size_statistics(counts, sizes, gray):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def size_statistics(counts: np.ndarray, sizes: np.ndarray, gray: np.ndarray) -> np.ndarray:
     """The 16 statistics of a matrix of counts by grey level and size (run length, zone area, dependence).
 
     Args:
@@ -96,7 +97,7 @@ def size_statistics(counts, sizes, gray):  # type: ignore[no-untyped-def]  # noq
 
 
 @kernel
-def run_statistics(runs, gray, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def run_statistics(runs: np.ndarray, gray: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """`size_statistics` of each angle marked in `kept` (4,), averaged over those angles."""
     longest = runs.shape[2]
     while longest > 1 and not runs[:, :, longest - 1].any():
@@ -112,7 +113,7 @@ def run_statistics(runs, gray, kept):  # type: ignore[no-untyped-def]  # noqa: A
 
 
 @kernel
-def tone_features(pixels, difference, gray):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def tone_features(pixels: np.ndarray, difference: np.ndarray, gray: np.ndarray) -> np.ndarray:
     """The 5 NGTDM features: Busyness, Coarseness, Complexity, Contrast, Strength.
 
     Args:

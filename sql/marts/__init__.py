@@ -1,0 +1,1 @@
+"""Answers to the three users' daily questions."""

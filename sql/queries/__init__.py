@@ -1,0 +1,1 @@
+"""Questions with parameters, asked by the pipeline."""

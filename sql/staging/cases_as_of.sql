@@ -5,7 +5,7 @@ WITH rois_then AS (
     SELECT *
     FROM raw_rois
     WHERE known_at <= t
-    QUALIFY row_number() OVER (PARTITION BY roi_key ORDER BY known_at DESC, commit_seq DESC) = 1
+    QUALIFY row_number() OVER (PARTITION BY roi_key ORDER BY known_at DESC, commit_seq DESC NULLS FIRST) = 1
 ),
 
 chosen AS (
@@ -25,7 +25,7 @@ clinical_then AS (
     SELECT *
     FROM raw_clinical
     WHERE known_at <= t
-    QUALIFY row_number() OVER (PARTITION BY patient_key, study_key ORDER BY known_at DESC, commit_seq DESC) = 1
+    QUALIFY row_number() OVER (PARTITION BY patient_key, study_key ORDER BY known_at DESC, commit_seq DESC NULLS FIRST) = 1
 ),
 
 -- A row that names the study speaks before one that names only the patient.
@@ -43,7 +43,7 @@ clinical_of_case AS (
             AND (clinical_then.study_key IS NULL OR clinical_then.study_key = chosen.study_key)
     QUALIFY row_number() OVER (
         PARTITION BY chosen.case_key
-        ORDER BY clinical_then.study_key IS NULL, clinical_then.known_at DESC, clinical_then.commit_seq DESC
+        ORDER BY clinical_then.study_key IS NULL, clinical_then.known_at DESC, clinical_then.commit_seq DESC NULLS FIRST
     ) = 1
 ),
 
@@ -60,7 +60,7 @@ outcome_of_case AS (
     WHERE raw_outcomes.known_at <= t
     QUALIFY row_number() OVER (
         PARTITION BY chosen.case_key
-        ORDER BY raw_outcomes.study_key IS NULL, raw_outcomes.known_at DESC, raw_outcomes.commit_seq DESC
+        ORDER BY raw_outcomes.study_key IS NULL, raw_outcomes.known_at DESC, raw_outcomes.commit_seq DESC NULLS FIRST
     ) = 1
 ),
 
@@ -69,7 +69,7 @@ roles AS (
         center,
         role
     FROM raw_centers
-    QUALIFY row_number() OVER (PARTITION BY center ORDER BY known_at DESC, commit_seq DESC) = 1
+    QUALIFY row_number() OVER (PARTITION BY center ORDER BY known_at DESC, commit_seq DESC NULLS FIRST) = 1
 )
 
 SELECT

@@ -1,5 +1,5 @@
 -- Grain: one row per case, model version and scoring
 SELECT
     *,
-    row_number() OVER (PARTITION BY case_key ORDER BY scored_at DESC, commit_seq DESC) = 1 AS is_latest
+    row_number() OVER (PARTITION BY case_key ORDER BY scored_at DESC, commit_seq DESC NULLS FIRST) = 1 AS is_latest
 FROM raw_scores

@@ -1,0 +1,1 @@
+"""The relations of the contract that join or select."""

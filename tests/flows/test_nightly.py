@@ -1,65 +1,184 @@
 """The whole path on small simulated archives: nothing lost, nothing twice, each center on its own."""
 
-import json
-import os
-import subprocess
-import sys
+import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 import pytest
+
 from clnm import pipeline
 from clnm.errors import UserError
-from clnm.pipeline.demo import simulate_installation
-from clnm.simulate import simulate_archive
-
+from clnm.settings import make_pseudonym_key
+from clnm.simulate import parse_drift, simulate_archive
 from tests.flows.archives import SMALL_RADIOMICS
 
-PER_RUN = {"runs", "drift", "center_health", "performance", "check_results", "alerts"}
+UNTIL = datetime(2026, 6, 1, tzinfo=UTC)
+PER_RUN = {"runs", "run_costs", "drift", "center_health", "performance", "check_results", "alerts"}
+
+pytestmark = pytest.mark.long
 
 
-def installation(directory, *, patients=64, deep=False, **options):
+def make_installation(directory, *, patients=64, deep=False, drift=(), faults=False):
     simulate_archive(
-        directory, patients=patients, seed=7, until=datetime(2026, 6, 1, tzinfo=UTC), workers=1, **options
+        directory,
+        patients=patients,
+        seed=7,
+        until=UNTIL,
+        drift=[parse_drift(text) for text in drift],
+        faults=faults,
     )
     (directory / "radiomics.yaml").write_text(SMALL_RADIOMICS, encoding="utf-8")
     config = directory / "clnm.toml"
-    config.write_text(
-        config.read_text() + f"\n[deep]\nenabled = {str(deep).lower()}\n[compute]\nworkers = 1\n", encoding="utf-8"
-    )
-    from clnm.settings import make_pseudonym_key
-
+    extra = f"\n[deep]\nenabled = {str(deep).lower()}\n[compute]\nworkers = 1\n"
+    config.write_text(config.read_text(encoding="utf-8") + extra, encoding="utf-8")
     make_pseudonym_key(directory / "secrets" / "pseudonym.key")
     return config
 
 
-def catalog(config):
-    return duckdb.connect(str(config.parent / "store" / "catalog.duckdb"), read_only=True)
+def run_night(config):
+    """The exit code of a night, 0 where it ends without a complaint."""
+    try:
+        pipeline.nightly(config, as_of=UNTIL)
+    except UserError as error:
+        return error.exit_code
+    return 0
 
 
 def answers(config, question):
-    with catalog(config) as connection:
+    with duckdb.connect(str(config.parent / "store" / "catalog.duckdb"), read_only=True) as connection:
         return connection.execute(question).fetchall()
 
 
 def row_counts(config):
-    with catalog(config) as connection:
-        names = [name for (name,) in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
-        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
+    names = [name for (name,) in answers(config, "SELECT view_name FROM duckdb_views() WHERE NOT internal")]
+    shown = [name for name in names if not name.startswith("raw_")]
+    return {name: answers(config, f"SELECT count(*) FROM {name}")[0][0] for name in shown}
 
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     """One nightly over 64 simulated patients, with every planted fault, radiomics and embeddings."""
-    config = installation(tmp_path_factory.mktemp("night"), deep=True, faults=True)
-    with pytest.raises(UserError) as caught:
-        pipeline.nightly(config, as_of=datetime(2026, 6, 1, tzinfo=UTC))
-    assert caught.value.exit_code == 15
-    return config
+    config = make_installation(tmp_path_factory.mktemp("night"), deep=True, faults=True)
+    return config, run_night(config)
 
 
-@pytest.mark.long
+def test_more_faults_than_allowed_end_with_their_own_exit_code(night):
+    assert night[1] == 15
+
+
 def test_every_file_is_in_one_state_and_the_states_add_up(night):
-    on_disk = sum(1 for path in (night.parent / "archives").rglob("*") if path.is_file())
-    assert answers(night, "SELECT count(*), count(DISTINCT file_key) FROM files") == [(on_disk, on_disk)]
+    config, _ = night
+    on_disk = sum(1 for path in (config.parent / "archives").rglob("*") if path.is_file())
+    assert answers(config, "SELECT count(*), count(DISTINCT file_key) FROM files") == [(on_disk, on_disk)]
+
+
+def test_every_planted_fault_is_named_with_its_reason(night):
+    config, _ = night
+    planted = answers(config, f"FROM read_csv('{config.parent}/truth/faults.csv', all_varchar = true)")
+    wanted = sorted((status, reason) for _, _, kind, status, reason in planted if kind == "file")
+    found = answers(config, "SELECT status, reason FROM files WHERE status NOT IN ('ingested') ORDER BY ALL")
+    assert found == wanted
+    assert answers(config, "SELECT count(*) FROM quarantine WHERE reason = 'unmatched_row'") == [(1,)]
+
+
+def test_every_case_is_scored(night):
+    config, _ = night
+    assert answers(config, "SELECT status, count(*) FROM worklist GROUP BY status") == [("scored", 64)]
+
+
+def test_every_roi_has_radiomics_and_an_embedding(night):
+    config, _ = night
+    rois = answers(config, "SELECT count(*) FROM rois")
+    assert rois == answers(config, "SELECT count(*) FROM radiomics") == answers(config, "SELECT count(*) FROM deep")
+    assert answers(config, "SELECT DISTINCT len(embedding) FROM deep") == [(512,)]
+
+
+def test_no_model_saw_an_external_center(night):
+    config, _ = night
+    n_train = answers(config, "SELECT DISTINCT n_train FROM model_versions")[0][0]
+    train = "SELECT count(*) FROM cases WHERE role = 'train' AND clnm IS NOT NULL"
+    assert answers(config, train) == [(n_train,)]
+
+
+def test_nine_models_stand_in_the_registry_and_one_is_champion(night):
+    config, _ = night
+    counts = "SELECT count(*), count(*) FILTER (WHERE status = 'champion') FROM model_versions"
+    assert answers(config, counts) == [(9, 1)]
+
+
+def test_each_center_has_a_verdict(night):
+    config, _ = night
+    verdicts = dict(answers(config, "SELECT center, verdict FROM center_health"))
+    assert set(verdicts) == {"C1", "C2", "C3", "C4"}
+    assert set(verdicts.values()) <= {"stable", "insufficient"}
+
+
+def test_the_page_and_the_mail_are_written(night):
+    config, _ = night
+    page = (config.parent / "store" / "report" / "index.html").read_text(encoding="utf-8")
+    mail = (config.parent / "store" / "report" / "morning.txt").read_text(encoding="utf-8")
+    assert "not a medical device" in page
+    assert "64 of 64 cases scored" in mail
+    assert len(mail.splitlines()) <= 40
+
+
+def test_no_name_or_path_of_the_archive_is_in_anything_public(night):
+    """A byte search for the made-up names, ids and paths over everything the run wrote outside `private/`."""
+    config, _ = night
+    names = answers(config, f"SELECT patient FROM read_csv('{config.parent}/truth/truth.csv', all_varchar = true)")
+    folders = {path.name for path in (config.parent / "archives").glob("C2/*") if path.is_dir()} - {"masks", "incoming"}
+    needles = [text.encode() for text in {name for (name,) in names} | folders if len(text) > 5]
+    assert len(needles) > 64
+    store = config.parent / "store"
+    public = [path for path in store.rglob("*") if path.is_file() and "private" not in path.relative_to(store).parts]
+    hits = [(path.name, needle) for path in public for needle in needles if needle in path.read_bytes()]
+    assert hits == []
+
+
+def test_a_second_night_over_nothing_new_adds_rows_to_per_run_tables_alone(night):
+    config, _ = night
+    before = row_counts(config)
+    run_night(config)
+    after = row_counts(config)
+    assert {name for name in before if before[name] != after[name]} <= PER_RUN
+    assert after["runs"] == before["runs"] + 1
+
+
+def test_a_center_whose_mount_is_gone_does_not_stop_the_others(tmp_path):
+    config = make_installation(tmp_path, patients=24)
+    shutil.rmtree(tmp_path / "archives" / "C3")
+    assert run_night(config) == 10  # its clinical table is gone, too
+    assert answers(config, "SELECT DISTINCT center FROM cases ORDER BY center") == [("C1",), ("C2",), ("C4",)]
+
+
+def test_an_empty_archive_is_exit_11_and_the_other_centers_go_on(tmp_path):
+    config = make_installation(tmp_path, patients=24)
+    shutil.rmtree(tmp_path / "archives" / "C3" / "masks")
+    text = config.read_text(encoding="utf-8").replace('archive = ["archives/C3"]', 'archive = ["archives/empty"]')
+    text = text.replace('masks = ["archives/C3/masks"]', "masks = []")
+    config.write_text(text, encoding="utf-8")
+    (tmp_path / "archives" / "empty").mkdir()
+    assert run_night(config) == 11
+    assert answers(config, "SELECT count(DISTINCT center) FROM cases") == [(3,)]
+
+
+def test_a_held_batch_is_in_no_published_table_and_can_be_released(tmp_path):
+    """Spacing a hundred times too large: centimetres where millimetres belong."""
+    import pydicom
+
+    from clnm.pipeline.check import decide, held_batches
+
+    config = make_installation(tmp_path, patients=24)
+    for path in (tmp_path / "archives" / "C4").rglob("*"):
+        if path.is_file() and path.read_bytes()[128:132] == b"DICM":
+            dataset = pydicom.dcmread(path)
+            for region in dataset.SequenceOfUltrasoundRegions:
+                region.PhysicalDeltaX, region.PhysicalDeltaY = region.PhysicalDeltaX * 100, region.PhysicalDeltaY * 100
+            dataset.save_as(path)
+    assert run_night(config) == 12
+    for relation in ("images", "rois", "cases", "radiomics", "clinical", "outcomes"):
+        assert answers(config, f"SELECT count(*) FROM {relation} WHERE center = 'C4'") == [(0,)], relation
+    assert answers(config, "SELECT count(*) FROM files WHERE center = 'C4'")[0][0] > 0
+    assert {row["center"] for row in held_batches(config)} == {"C4"}
+    assert decide(config, "C4", release=True, who="test", why="to see it")["rows"] > 0
+    assert answers(config, "SELECT count(*) FROM images WHERE center = 'C4'")[0][0] > 0

@@ -91,7 +91,7 @@ def test_simes_worked_by_hand():
 
 
 def test_holm_worked_by_hand():
-    # 0.01 * 3, max(0.03, 0.02 * 2), max(0.04, 0.03 * 1)
+    # Sorted 0.01, 0.02, 0.03 become 3 times, 2 times and once themselves, and never fall: 0.03, 0.04, 0.04.
     assert holm(np.array([0.03, 0.01, 0.02])) == pytest.approx([0.04, 0.03, 0.04])
 
 

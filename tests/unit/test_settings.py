@@ -50,7 +50,7 @@ def test_clinical_variables_come_in_the_order_of_the_file(config):
 )
 def test_a_wrong_key_or_value_is_named_in_the_sentence(config, old, new, sentence):
     config.write_text(template().replace(old, new), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=".*") as caught:
+    with pytest.raises(ConfigurationError) as caught:
         read_settings(config)
     assert sentence in str(caught.value)
 
@@ -76,7 +76,8 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
 
 def test_the_config_hash_ignores_places_and_machines_but_not_the_model(config):
     before = read_settings(config).config_hash()
-    config.write_text(template().replace('archive = ["archives/C1"]', 'archive = ["/mnt/x"]').replace("workers = 0", "workers = 9"))
+    elsewhere = template().replace('archive = ["archives/C1"]', 'archive = ["/mnt/x"]')
+    config.write_text(elsewhere.replace("workers = 0", "workers = 9"))
     assert read_settings(config).config_hash() == before
     config.write_text(template().replace('backbone = "resnet18"', 'backbone = "resnet50"'))
     assert read_settings(config).config_hash() != before
