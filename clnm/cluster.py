@@ -18,7 +18,11 @@ from typing import Any, Protocol
 from clnm.entities import Reason
 from clnm.errors import ConfigurationError
 
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_WORKER_ENVIRONMENT = {
+    **dict.fromkeys(_THREAD_COUNTS, "1"),
+    "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical",  # else an orchestrator's root handler prints its lines
+}
 _ALLOWED_FAILURES = 1
 """A task may see its worker die once (an innocent neighbour's death); the second time the shard is halved."""
 _CONNECT_SECONDS = 30
@@ -159,7 +163,7 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
                 memory_limit=f"{memory_per_worker_gib}GiB",
                 dashboard_address=None,
                 silence_logs="CRITICAL",
-                env=_ONE_THREAD,
+                env=_WORKER_ENVIRONMENT,
                 local_directory=os.environ.get("TMPDIR"),
             ) as cluster,
             Client(cluster) as client,

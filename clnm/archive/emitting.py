@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from clnm.archive.ledger import Aside, Entry, Kind
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clnm.archive.ledger import Aside, Kind, Ledger
 from clnm.archive.pseudonyms import Pseudonyms
-from clnm.archive.tables import Vocabulary, column_of, read_day, typed_value
+from clnm.archive.tables import Problem, Sheet, typed_value
 from clnm.entities import (
     ClinicalRow,
+    ClinicalValue,
     ClinicalVariable,
     FileStatus,
     ItemKind,
@@ -20,158 +24,144 @@ from clnm.entities import (
     VariableKind,
 )
 
-Rows = Sequence[Mapping[str, str]]
+Place = tuple[str, str]
+"""What an aside is known by: item_key and kind."""
+_OF_TABLES = frozenset({Reason.VALUE_OUT_OF_RANGE, Reason.VALUE_UNREADABLE, Reason.MISSING_TAG, Reason.MISSING_IMAGE})
+_CASE, _FILE = ItemKind.CASE.value, ItemKind.FILE.value
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class TableRows:
     """What a center's tables say that was not said before."""
 
     center: str
     pseudonyms: Pseudonyms
     seen_at: datetime
-    vocabulary: Vocabulary
     emitted: set[str]
     clinical: list[ClinicalRow] = field(default_factory=list)
     outcomes: list[OutcomeRow] = field(default_factory=list)
-    asides: dict[tuple[str, str], Aside] = field(default_factory=dict)
+    asides: dict[Place, Aside] = field(default_factory=dict)
     patients: set[str] = field(default_factory=set)
 
-    def read_clinical(self, rows: Rows, variables: Sequence[ClinicalVariable]) -> None:
+    def read_clinical(self, sheet: Sheet, variables: Sequence[ClinicalVariable]) -> None:
         """Every row as typed values; what cannot be used is null and listed."""
-        there = [v for v in variables if column_of(v.name, rows, self.vocabulary)]
-        if not there:
-            return
-        for row in rows:
-            key = self._patient(row, rows)
+        there = [variable for variable in variables if sheet.column(variable.name) is not None]
+        for row in sheet.rows if there else ():
+            key = self._patient(sheet, row)
             if key is None:
                 continue
-            values = dict.fromkeys((v.name for v in variables), None) | {
-                v.name: self._value(row, rows, v, key) for v in there
-            }
-            if self._is_news("clinical", row, rows, [*(v.name for v in there)]):
-                self.clinical.append(
-                    ClinicalRow(
-                        key,
-                        self._study(row, rows),
-                        self.center,
-                        self._day(row, rows, "acquired_on"),
-                        self._known_at(row, rows),
-                        values,
-                    )
-                )
+            values: dict[str, ClinicalValue] = dict.fromkeys(variable.name for variable in variables)
+            values |= {variable.name: self._value(sheet, row, variable, key) for variable in there}
+            study, acquired_at, known_on = self._frame(sheet, row, key)
+            if self._is_news("clinical", key, study, acquired_at, known_on, *(values[v.name] for v in variables)):
+                known_at = known_on or self.seen_at
+                self.clinical.append(ClinicalRow(key, study, self.center, acquired_at, known_at, values))
 
-    def read_outcomes(self, rows: Rows, outcome: str) -> None:
+    def read_outcomes(self, sheet: Sheet, outcome: str) -> None:
         """Every answer of pathology; a missing one is no row."""
         variable = ClinicalVariable(outcome, VariableKind.FLAG)
-        if column_of(outcome, rows, self.vocabulary) is None:
-            return
-        for row in rows:
-            key = self._patient(row, rows)
+        for row in sheet.rows if sheet.column(outcome) is not None else ():
+            key = self._patient(sheet, row)
             if key is None:
                 continue
-            value = self._value(row, rows, variable, key)
-            if isinstance(value, bool) and self._is_news("outcome", row, rows, [outcome]):
-                self.outcomes.append(
-                    OutcomeRow(
-                        key,
-                        self._study(row, rows),
-                        self.center,
-                        self._day(row, rows, "acquired_on"),
-                        self._known_at(row, rows),
-                        value,
-                    )
-                )
+            value = self._value(sheet, row, variable, key)
+            study, acquired_at, known_on = self._frame(sheet, row, key)
+            if isinstance(value, bool) and self._is_news("outcome", key, study, acquired_at, known_on, value):
+                known_at = known_on or self.seen_at
+                self.outcomes.append(OutcomeRow(key, study, self.center, acquired_at, known_at, value))
 
-    def _cell(self, row: Mapping[str, str], rows: Rows, name: str) -> str:
-        column = column_of(name, rows, self.vocabulary)
-        return row.get(column, "").strip() if column else ""
+    def set_aside(self, key: str, reason: Reason, detail: str) -> None:
+        """List something about a case; several details of one are listed together."""
+        place = (key, _CASE)
+        known = self.asides.get(place)
+        if known is not None:
+            detail = ", ".join(sorted({*known.detail.split(", "), detail}))
+            reason = Reason(known.reason)
+        self.asides[place] = Aside(key, _CASE, reason.value, detail, self.seen_at)
 
-    def _patient(self, row: Mapping[str, str], rows: Rows) -> str | None:
-        raw = self._cell(row, rows, "patient")
+    def _patient(self, sheet: Sheet, row: Sequence[str]) -> str | None:
+        raw = sheet.cell(row, "patient")
         if not raw:
-            key = self.pseudonyms.text("row", self.center, *row.values())
-            self._set_aside(key, Reason.MISSING_TAG, "patient")
+            self.set_aside(self.pseudonyms.text("row", self.center, *row), Reason.MISSING_TAG, "patient")
             return None
         key = self.pseudonyms.patient(self.center, raw)
         self.patients.add(key)
         return key
 
-    def _study(self, row: Mapping[str, str], rows: Rows) -> str | None:
-        raw = self._cell(row, rows, "study")
-        return self.pseudonyms.study(self.center, raw) if raw else None
+    def _frame(self, sheet: Sheet, row: Sequence[str], key: str) -> tuple[str | None, datetime | None, datetime | None]:
+        """The row's study, and when it was true and known."""
+        raw = sheet.cell(row, "study")
+        days = []
+        for name in ("acquired_on", "known_on"):
+            day, is_unreadable = sheet.day(row, name)
+            if is_unreadable:
+                self.set_aside(key, Reason.VALUE_UNREADABLE, name)
+            days.append(day)
+        return (self.pseudonyms.study(self.center, raw) if raw else None), days[0], days[1]
 
-    def _day(self, row: Mapping[str, str], rows: Rows, name: str) -> datetime | None:
-        return read_day(self._cell(row, rows, name), dayfirst=self.vocabulary.format.dayfirst)
-
-    def _known_at(self, row: Mapping[str, str], rows: Rows) -> datetime:
-        return self._day(row, rows, "known_on") or self.seen_at
-
-    def _value(self, row: Mapping[str, str], rows: Rows, variable: ClinicalVariable, key: str) -> object:
-        value, problem = typed_value(self._cell(row, rows, variable.name), variable, self.vocabulary)
+    def _value(self, sheet: Sheet, row: Sequence[str], variable: ClinicalVariable, key: str) -> ClinicalValue:
+        value, problem = typed_value(sheet.cell(row, variable.name), variable, sheet.vocabulary)
         if problem is not None:
-            reason = Reason.VALUE_OUT_OF_RANGE if problem.is_out_of_range else Reason.VALUE_UNREADABLE
-            self._set_aside(self.pseudonyms.text("value", key, variable.name), reason, variable.name)
+            self.set_aside(key, _reason_of(problem), problem.variable)
         return value
 
-    def _is_news(self, table: str, row: Mapping[str, str], rows: Rows, names: Sequence[str]) -> bool:
-        """Whether this very row (patient, clocks, values) was emitted before; it is kept as a keyed hash."""
-        cells = [self._cell(row, rows, name) for name in ("patient", "study", "acquired_on", "known_on", *names)]
-        digest = self.pseudonyms.text(table, *cells)
+    def _is_news(self, table: str, *facts: object) -> bool:
+        """Whether this very row (patient, clocks, typed values) was emitted before; it is kept as a keyed hash."""
+        digest = self.pseudonyms.text(table, *(repr(fact) for fact in facts))
         if digest in self.emitted:
             return False
         self.emitted.add(digest)
         return True
 
-    def _set_aside(self, key: str, reason: Reason, detail: str) -> None:
-        self.asides[key, ItemKind.CASE.value] = Aside(key, ItemKind.CASE.value, reason.value, detail, self.seen_at)
 
-
-def file_asides(entries: Iterable[Entry], seen_at: datetime) -> dict[tuple[str, str], Aside]:
+def file_asides(ledger: Ledger, seen_at: datetime) -> dict[Place, Aside]:
     """Quarantined files, and ingested images that nobody has drawn on."""
-    found: dict[tuple[str, str], Aside] = {}
-    kept = list(entries)
-    drawn = {e.image_key for e in kept if e.kind is Kind.MASK and e.status is FileStatus.INGESTED}
-    for entry in kept:
-        if entry.status is FileStatus.QUARANTINED:
-            kind = ItemKind.FILE.value
-            found[entry.file_key, kind] = Aside(entry.file_key, kind, entry.reason, entry.detail, entry.first_seen_at)
-        elif entry.kind is Kind.IMAGE and entry.status is FileStatus.INGESTED and entry.image_key not in drawn:
-            kind = ItemKind.CASE.value
-            assert entry.image_key is not None
-            found[entry.image_key, kind] = Aside(entry.image_key, kind, Reason.NO_MASK.value, "", seen_at)
+    found: dict[Place, Aside] = {}
+    for entry in ledger.where("status", [FileStatus.QUARANTINED.value]):
+        found[entry.file_key, _FILE] = Aside(entry.file_key, _FILE, entry.reason, entry.detail, entry.last_seen_at)
+    is_in = pc.equal(ledger.column("status"), FileStatus.INGESTED.value)
+    kinds, images = ledger.column("kind"), ledger.column("image_key")
+    drawn = images.filter(pc.and_(is_in, pc.equal(kinds, Kind.MASK.value)))
+    bare = pc.and_(pc.equal(kinds, Kind.IMAGE.value), pc.invert(pc.is_in(images, value_set=drawn.combine_chunks())))
+    for key in images.filter(pc.and_(is_in, bare)).to_pylist():
+        found[key, _CASE] = Aside(key, _CASE, Reason.NO_MASK.value, "", seen_at)
     return found
 
 
-def unmatched_asides(
-    patients: Iterable[str], entries: Iterable[Entry], seen_at: datetime
-) -> dict[tuple[str, str], Aside]:
+def unmatched_asides(patients: Iterable[str], ledger: Ledger, seen_at: datetime) -> dict[Place, Aside]:
     """Patients of the tables without an image."""
-    imaged = {entry.patient_key for entry in entries if entry.kind is Kind.IMAGE and entry.image_key}
-    kind = ItemKind.CASE.value
+    keys = pa.array(sorted(patients), pa.string())
+    imaged = ledger.column("patient_key").combine_chunks()
     return {
-        (key, kind): Aside(key, kind, Reason.UNMATCHED_ROW.value, "", seen_at) for key in sorted(set(patients) - imaged)
+        (key, _CASE): Aside(key, _CASE, Reason.UNMATCHED_ROW.value, "", seen_at)
+        for key in keys.filter(pc.invert(pc.is_in(keys, value_set=imaged))).to_pylist()
     }
 
 
+def table_asides(asides: Iterable[Aside]) -> dict[Place, Aside]:
+    """Of what was set aside before: what the tables alone are the cause of."""
+    return {(a.item_key, a.kind): a for a in asides if a.kind == _CASE and a.reason in _OF_TABLES}
+
+
 def changes(
-    center: str,
-    before: Iterable[Aside],
-    now: Mapping[tuple[str, str], Aside],
-    attempts: Mapping[str, int],
-    seen_at: datetime,
+    center: str, before: Iterable[Aside], now: Mapping[Place, Aside], attempts: Mapping[str, int], seen_at: datetime
 ) -> tuple[list[SetAside], tuple[Aside, ...]]:
     """The quarantine rows to append (newly set aside, changed, resolved), and what is open after them."""
     old = {(aside.item_key, aside.kind): aside for aside in before}
     rows, still = [], []
-    for place, aside in now.items():
-        first = old[place].first_seen_at if place in old else aside.first_seen_at
-        still.append(Aside(aside.item_key, aside.kind, aside.reason, aside.detail, first))
-        is_same = place in old and (old[place].reason, old[place].detail) == (aside.reason, aside.detail)
-        if not is_same:
-            rows.append(_row(center, still[-1], attempts, None))
-    rows += [_row(center, aside, attempts, seen_at) for place, aside in old.items() if place not in now]
+    for place, aside in sorted(now.items()):
+        known = old.get(place)
+        if known is not None:
+            aside = replace(aside, first_seen_at=known.first_seen_at)  # noqa: PLW2901 - the same thing, seen before
+        still.append(aside)
+        if aside != known:
+            rows.append(_row(center, aside, attempts, None))
+    rows += [_row(center, aside, attempts, seen_at) for place, aside in sorted(old.items()) if place not in now]
     return rows, tuple(still)
+
+
+def _reason_of(problem: Problem) -> Reason:
+    return Reason.VALUE_OUT_OF_RANGE if problem.is_out_of_range else Reason.VALUE_UNREADABLE
 
 
 def _row(center: str, aside: Aside, attempts: Mapping[str, int], resolved_at: datetime | None) -> SetAside:

@@ -1,23 +1,25 @@
 """The ledger: the state of every file ever seen at one center, kept under `private/` because it holds paths.
 
 A run reads the last snapshot, compares it with the walk, and writes the next one; the store's manifest names the one
-in force.
+in force. It stays an Arrow table: rows become `Entry` objects only where something is to be done with them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clnm.entities import FileState, FileStatus
+from clnm.entities import FileState, FileStatus, Reason
 from clnm.errors import StoreError
 
 
@@ -25,14 +27,21 @@ class Kind(StrEnum):
     """What a file is to us."""
 
     IMAGE = "image"
+    """Maybe an image: a DICOM file, a picture, or something that will be ignored."""
     MASK = "mask"
     TABLE = "table"
-    OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+TRY_AGAIN = frozenset({Reason.PERMISSION.value, Reason.IO_ERROR.value})
+"""Reasons that can go away without a change of the file's look."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Entry:
-    """One file or member: where it is, how it looked, what became of it, and what matching a later mask needs."""
+    """One file or member: where it is, how it looked, what became of it, and what matching a later mask needs.
+
+    It prints nothing: it holds a path.
+    """
 
     file_key: str
     source: str
@@ -61,18 +70,14 @@ class Entry:
     right: int = 0
     spacing_x_mm: float | None = None
     spacing_y_mm: float | None = None
-    spacing_source: str = ""
     frame: int = 0
+    frame_count: int = 1
+    region_count: int = 1
     reader: str = ""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing needs doing while the file does not change."""
-        return self.status is not FileStatus.PENDING and self.status is not FileStatus.GONE
-
-    def looks_like(self, size_bytes: int, mtime_ns: int, inode: int) -> bool:
-        """Whether the file still looks as it did; any difference counts, never just "newer"."""
-        return (self.size_bytes, self.mtime_ns, self.inode) == (size_bytes, mtime_ns, inode)
+    labels: str = ""
+    """The labels of an ingested mask, separated by commas."""
+    index_hash: str = ""
+    """Of a picture: keyed hash of its row in the index table, so that a mended row is noticed."""
 
     def state(self, center: str) -> FileState:
         """The public row: no path, no name."""
@@ -90,6 +95,14 @@ class Entry:
             last_seen_at=self.last_seen_at,
         )
 
+    def stands_as(self, other: Entry) -> bool:
+        """Whether what became of the file is the same."""
+        mine, theirs = (
+            (e.kind, e.status, e.reason, e.detail, e.sha256, e.image_key, e.patient_key, e.study_key, e.labels)
+            for e in (self, other)
+        )
+        return mine == theirs
+
 
 @dataclass(frozen=True, slots=True)
 class Aside:
@@ -100,71 +113,6 @@ class Aside:
     reason: str
     detail: str
     first_seen_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """A snapshot. `emitted` holds keyed hashes of table rows that are in the store already."""
-
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    asides: tuple[Aside, ...] = ()
-    emitted: frozenset[str] = frozenset()
-
-    @staticmethod
-    def empty() -> Ledger:
-        """The ledger of a center never looked at."""
-        return Ledger()
-
-    @staticmethod
-    def read(path: Path) -> Ledger:
-        """Read a snapshot.
-
-        Raises:
-            StoreError: it is missing or damaged.
-        """
-        try:
-            entries = pq.read_table(path, partitioning=None).to_pylist()
-            rest = pq.read_table(_beside(path), partitioning=None).to_pylist()
-        except (OSError, pa.ArrowException):
-            raise StoreError("a ledger under private/ is missing or damaged; restore the store from a backup") from None
-        return Ledger(
-            entries={row["file_key"]: _entry(row) for row in entries},
-            asides=tuple(
-                Aside(row["key"], row["kind"], row["reason"], row["detail"], row["first_seen_at"])
-                for row in rest
-                if row["kind"]
-            ),
-            emitted=frozenset(row["key"] for row in rest if not row["kind"]),
-        )
-
-    def write(self, path: Path) -> None:
-        """Write the snapshot: scratch, sync, rename."""
-        rows = [
-            {**asdict(entry), "kind": entry.kind.value, "status": entry.status.value} for entry in self.entries.values()
-        ]
-        rest = [_aside_row(aside) for aside in self.asides]
-        rest += [
-            {"key": key, "kind": "", "reason": "", "detail": "", "first_seen_at": None} for key in sorted(self.emitted)
-        ]
-        _write(path, pa.Table.from_pylist(rows, schema=_ENTRIES))
-        _write(_beside(path), pa.Table.from_pylist(rest, schema=_REST))
-
-    def forget_looks(self, keys: Iterable[str]) -> Ledger:
-        """The same ledger, but these files will be looked at again."""
-        wanted = set(keys)
-        return replace(
-            self,
-            entries={
-                key: replace(entry, mtime_ns=-1) if key in wanted else entry for key, entry in self.entries.items()
-            },
-        )
-
-    def path_of(self, key: str) -> str | None:
-        """The path below its archive entry of a file, or of the file an image came from: for an operator's eyes."""
-        for entry in self.entries.values():
-            if key in (entry.file_key, entry.image_key):
-                return f"{entry.source}: {os.fsdecode(entry.path)!r}"
-        return None
 
 
 def _moment() -> pa.DataType:
@@ -180,28 +128,133 @@ _ARROW = {
 }
 _ENTRIES = pa.schema([pa.field(item.name, _ARROW.get(str(item.type), pa.string())) for item in fields(Entry)])
 _REST = pa.schema(
-    {
-        "key": pa.string(),
-        "kind": pa.string(),
-        "reason": pa.string(),
-        "detail": pa.string(),
-        "first_seen_at": _moment(),
-    }
+    {"key": pa.string(), "kind": pa.string(), "reason": pa.string(), "detail": pa.string(), "first_seen_at": _moment()}
 )
+_EMITTED, _PATIENT, _DIGEST = "emitted", "patient", "digest"
+"""Kinds of rows in the second file that are no `Aside`."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ledger:
+    """A snapshot: `files` has one row per `Entry`, in the order of source and path."""
+
+    files: pa.Table = field(default_factory=_ENTRIES.empty_table)
+    asides: tuple[Aside, ...] = ()
+    emitted: frozenset[str] = frozenset()
+    """Keyed hashes of table rows that are in the store already."""
+    patients: frozenset[str] = frozenset()
+    """Patients that the clinical and outcome tables speak of."""
+    tables_digest: str = ""
+    """What the tables and the configuration of their words were when they were last read."""
+
+    @staticmethod
+    def empty() -> Ledger:
+        """The ledger of a center never looked at."""
+        return Ledger()
+
+    @staticmethod
+    def read(path: Path) -> Ledger:
+        """Read a snapshot.
+
+        Raises:
+            StoreError: it is missing, damaged, or of another version.
+        """
+        try:
+            files = pq.read_table(path, partitioning=None).cast(_ENTRIES)
+            rest = pq.read_table(_beside(path), partitioning=None).to_pylist()
+        except (OSError, ValueError, pa.ArrowException):
+            raise StoreError("a ledger under private/ is missing or damaged; restore the store from a backup") from None
+        special = {kind: [row["key"] for row in rest if row["kind"] == kind] for kind in (_EMITTED, _PATIENT, _DIGEST)}
+        return Ledger(
+            files=files,
+            asides=tuple(
+                Aside(row["key"], row["kind"], row["reason"], row["detail"], row["first_seen_at"])
+                for row in rest
+                if row["kind"] not in special
+            ),
+            emitted=frozenset(special[_EMITTED]),
+            patients=frozenset(special[_PATIENT]),
+            tables_digest=next(iter(special[_DIGEST]), ""),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the snapshot: scratch, sync, rename; readable by the owner alone."""
+        rest: list[dict[str, Any]] = [
+            {
+                "key": a.item_key,
+                "kind": a.kind,
+                "reason": a.reason,
+                "detail": a.detail,
+                "first_seen_at": a.first_seen_at,
+            }
+            for a in self.asides
+        ]
+        keyed = {_EMITTED: self.emitted, _PATIENT: self.patients, _DIGEST: {self.tables_digest}}
+        rest += [{"key": key, "kind": kind} for kind, keys in keyed.items() for key in sorted(keys)]
+        _write(_beside(path), pa.Table.from_pylist(rest, schema=_REST))
+        _write(path, self.files)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of `files`."""
+        return self.files.column(name)
+
+    def entries(self, rows: np.ndarray | pa.Array | pa.ChunkedArray | None = None) -> list[Entry]:
+        """The entries of a row mask (or of row numbers), in the ledger's order; all of them without one."""
+        table = self.files
+        if rows is not None:
+            chosen = rows if isinstance(rows, pa.Array | pa.ChunkedArray) else pa.array(rows)
+            table = table.filter(chosen) if pa.types.is_boolean(chosen.type) else table.take(chosen)
+        return [_entry(row) for row in table.to_pylist()]
+
+    def where(self, name: str, values: Sequence[Any]) -> list[Entry]:
+        """The entries whose column `name` holds one of some values."""
+        return self.entries(pc.is_in(self.column(name), value_set=pa.array(values, self.column(name).type)))
+
+    def with_entries(self, entries: Iterable[Entry]) -> pa.Table:
+        """`files` with some entries put in the place of those of the same file, or added."""
+        rows = [asdict(entry) for entry in entries]
+        if not rows:
+            return self.files
+        fresh = pa.Table.from_pylist(rows, schema=_ENTRIES)
+        is_replaced = pc.is_in(self.column("file_key"), value_set=fresh.column("file_key").combine_chunks())
+        joined = pa.concat_tables([self.files.filter(pc.invert(is_replaced)), fresh])
+        return joined.sort_by([("source", "ascending"), ("path", "ascending")]).combine_chunks()
+
+    def counts(self) -> dict[str, int]:
+        """How many files are in each state."""
+        found = {row["values"]: row["counts"] for row in pc.value_counts(self.column("status")).to_pylist()}
+        return {status.value: found.get(status.value, 0) for status in FileStatus}
+
+    def forget_looks(self, keys: Iterable[str]) -> Ledger:
+        """The same ledger, but these files will be looked at again."""
+        chosen = self.where("file_key", sorted(keys))
+        return replace(self, files=self.with_entries(replace(entry, mtime_ns=-1) for entry in chosen))
+
+    def without(self, patient_key: str, image_keys: Iterable[str]) -> Ledger:
+        """The same ledger with nothing of a patient in it: the next look takes what is still there for new."""
+        images = pa.array(sorted(image_keys), pa.string())
+        is_theirs = pc.or_(
+            pc.fill_null(pc.equal(self.column("patient_key"), patient_key), fill_value=False),
+            pc.is_in(self.column("image_key"), value_set=images),
+        )
+        gone = {patient_key, *images.to_pylist(), *self.column("file_key").filter(is_theirs).to_pylist()}
+        return replace(
+            self,
+            files=self.files.filter(pc.invert(is_theirs)),
+            asides=tuple(aside for aside in self.asides if aside.item_key not in gone),
+            patients=self.patients - {patient_key},
+            tables_digest="",
+        )
+
+    def path_of(self, key: str) -> str | None:
+        """The path below its archive entry of a file, or of the file an image came from: for an operator's eyes."""
+        for entry in self.where("file_key", [key]) or self.where("image_key", [key]):
+            return f"{entry.source}: {os.fsdecode(entry.path)!r}"
+        return None
 
 
 def _entry(row: dict[str, Any]) -> Entry:
     return Entry(**{**row, "kind": Kind(row["kind"]), "status": FileStatus(row["status"])})
-
-
-def _aside_row(aside: Aside) -> dict[str, Any]:
-    return {
-        "key": aside.item_key,
-        "kind": aside.kind,
-        "reason": aside.reason,
-        "detail": aside.detail,
-        "first_seen_at": aside.first_seen_at,
-    }
 
 
 def _beside(path: Path) -> Path:
@@ -210,7 +263,8 @@ def _beside(path: Path) -> Path:
 
 def _write(path: Path, table: pa.Table) -> None:
     scratch = path.with_name(path.name + ".scratch")
-    with scratch.open("wb") as file:
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - the mode is the descriptor's
         pq.write_table(table, file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())

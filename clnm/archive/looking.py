@@ -3,72 +3,62 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from clnm.archive.headers import read_header
+from clnm.archive.index import IndexRow
 from clnm.archive.ledger import Entry, Kind
 from clnm.archive.pseudonyms import Pseudonyms
-from clnm.archive.walk import read
+from clnm.archive.walk import is_archive, name_of, read
 from clnm.entities import FileStatus, Reason, SpacingSource
-from clnm.imaging.decode import decode_frame
+from clnm.imaging.decode import Frame, decode_frame
 from clnm.imaging.dicom import parse_dicom
 from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.pictures import SUFFIXES, read_picture
 from clnm.imaging.refusal import RefusedError
-from clnm.imaging.regions import Region, image_regions
+from clnm.imaging.regions import Region, choose_region, image_regions, whole_frame
 
-_IGNORED_SUFFIXES = (
-    ".txt",
-    ".md",
-    ".pdf",
-    ".doc",
-    ".docx",
-    ".xml",
-    ".json",
-    ".html",
-    ".ini",
-    ".log",
-    ".db",
-    ".ds_store",
-)
-_QUIET = {Reason.SOP_CLASS, Reason.NOT_AN_IMAGE, Reason.NOT_IN_INDEX}
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3", ".img")
+_PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".7z", ".rar", ".iso")
+_PLAIN_NAMES = frozenset({"readme", "license", "licence", "copying", "manifest", "version", ".ds_store"})
+_QUIET = frozenset({Reason.SOP_CLASS, Reason.NOT_AN_IMAGE, Reason.NOT_IN_INDEX})
 """By rule not for us: ignored, not quarantined."""
+_CUT = frozenset(
+    {Reason.EMPTY, Reason.TRUNCATED_HEADER, Reason.TRUNCATED_PIXELS, Reason.ARCHIVE_TRUNCATED, Reason.MASK_UNREADABLE}
+)
+"""What a file looks like while it is being copied."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class IndexRow:
-    """What the index table says of a picture. It prints nothing: it holds a patient's id."""
+class Task:
+    """One file to look at. `place` is its absolute path as text; it prints nothing."""
 
-    patient: str
-    study: str | None
-    acquired_at: datetime | None
-    spacing_x_mm: float | None
-    spacing_y_mm: float | None
-    reader: str
-    manufacturer: str
-    model: str
+    root: Path
+    place: str
+    entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Look:
     """What a look needs besides the file."""
 
     center: str
     pseudonyms: Pseudonyms
-    index: Mapping[bytes, IndexRow]
-    """Rows of the index table by the image's path bytes (below its source) or bare name."""
+    index: Mapping[str, IndexRow]
+    """Rows of the index table by the image's place."""
     frames: Mapping[str, int]
     """Frame named by a mask, by image stem."""
+    masks: Mapping[str, Sequence[tuple[Path, bytes]]]
+    """Where the masks of an image lie, by image stem: they choose among several ultrasound regions."""
     max_still_copying_ns: int
     now_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Sight:
     """What was seen: the file's next ledger entry, and the facts of an image or the labels of a mask."""
 
@@ -83,18 +73,21 @@ class Sight:
     labels: LabelImage | None = None
 
 
-def look_at(look: Look, root: Path, entry: Entry) -> Sight:
+def look_at(look: Look, task: Task) -> Sight:
     """Look at a file for the first time, or again. Never raises for what the file holds: a refusal is a state."""
+    entry = task.entry
+    if entry.reason:
+        return Sight(_refused(look, entry, RefusedError(Reason(entry.reason), entry.detail)))
     try:
-        content = read(root, entry.path)
-        seen = replace(entry, sha256=hashlib.sha256(content).hexdigest())
+        content = read(task.root, entry.path)
+        entry = replace(entry, sha256=hashlib.sha256(content).hexdigest())
         if entry.kind is Kind.MASK:
-            return Sight(_ingested(seen), labels=read_mask(content, _name(entry)))
+            return Sight(_ingested(entry), labels=read_mask(content, name_of(entry.path)))
         if entry.kind is Kind.TABLE:
-            return Sight(_ingested(seen))
-        if _name(entry).lower().endswith(SUFFIXES):
-            return _see_picture(look, seen, content)
-        return _see_dicom(look, seen, content)
+            return Sight(_ingested(entry))
+        if name_of(entry.path).lower().endswith(SUFFIXES):
+            return _see_picture(look, replace(task, entry=entry), content)
+        return _see_dicom(look, entry, content)
     except RefusedError as refusal:
         return Sight(_refused(look, entry, refusal))
 
@@ -106,7 +99,7 @@ def refused(entry: Entry, reason: Reason, detail: str = "") -> Entry:
 
 
 def stem_of(name: str) -> str:
-    """A file's name without what comes after its first dot that starts a known ending; extension-less names whole."""
+    """A file's name without its ending; what follows the last dot is one only if it is short and no number."""
     lower = name.lower()
     for ending in (".nii.gz", ".seg.nrrd"):
         if lower.endswith(ending):
@@ -116,79 +109,101 @@ def stem_of(name: str) -> str:
 
 
 def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
-    name = _name(entry).lower()
-    if name.endswith(_IGNORED_SUFFIXES) or name == "dicomdir":
-        raise RefusedError(Reason.NOT_AN_IMAGE)
-    if content[128:132] != b"DICM" and content and "." in name and not name.endswith((".dcm", ".dicom", ".ima")):
-        ending = name.rsplit(".", 1)[1]
-        if not ending.isdigit():
-            raise RefusedError(Reason.NOT_AN_IMAGE)
+    _demand_dicom_like(name_of(entry.path).lower(), content)
     file = parse_dicom(content)
     header = read_header(file.dataset)
     frame = decode_frame(file, frame=look.frames.get(entry.stem))
-    region = image_regions(file.dataset, *frame.luminance.shape)[0]
+    regions = image_regions(file.dataset, *frame.luminance.shape)
+    region = regions[0] if len(regions) == 1 else choose_region(regions, _drawn(look, entry, frame.luminance.shape))
     keys = look.pseudonyms
     known = replace(
-        _ingested(entry),
+        entry,
         image_key=keys.image(look.center, header.sop_uid, frame.index),
         patient_key=keys.patient(look.center, header.patient_id),
         study_key=keys.study(look.center, header.study_uid),
         acquired_at=header.acquired_at,
-        frame=frame.index,
+        region_count=len(regions),
     )
-    return Sight(
-        _placed(known, frame.luminance, region),
-        pixels=frame.luminance[region.top : region.bottom, region.left : region.right].copy(),
-        manufacturer=header.manufacturer,
-        model=header.model,
-        transfer_syntax=frame.transfer_syntax,
-        decoder=frame.decoder,
-        spacing_source=region.source,
-    )
+    return _seen(known, frame, region, header.manufacturer, header.model)
 
 
-def _see_picture(look: Look, entry: Entry, content: bytes) -> Sight:
-    row = look.index.get(entry.path) or look.index.get(_name(entry).encode("utf-8", "surrogateescape"))
+def _see_picture(look: Look, task: Task, content: bytes) -> Sight:
+    row, entry, keys = look.index.get(task.place), task.entry, look.pseudonyms
     if row is None:
         raise RefusedError(Reason.NOT_IN_INDEX)
+    entry = replace(entry, index_hash=row.fingerprint(keys))
+    if row.refusal:
+        return Sight(refused(entry, Reason.CONTENT_CONFLICT, row.refusal))
     if not row.patient:
-        raise RefusedError(Reason.MISSING_TAG, "patient")
-    frame = read_picture(content)
-    rows, columns = frame.luminance.shape
-    source = SpacingSource.NONE if row.spacing_x_mm is None else SpacingSource.INDEX
-    region = Region(0, rows, 0, columns, row.spacing_x_mm, row.spacing_y_mm, source)
-    keys = look.pseudonyms
+        return Sight(refused(entry, Reason.MISSING_TAG, "patient"))
+    try:
+        frame = read_picture(content)
+    except RefusedError as refusal:
+        return Sight(_refused(look, entry, refusal))
+    region = whole_frame(*frame.luminance.shape)
+    if row.spacing_mm is not None:
+        x, y = row.spacing_mm
+        region = replace(region, spacing_x_mm=x, spacing_y_mm=y, source=SpacingSource.INDEX)
     day = row.acquired_at.date().isoformat() if row.acquired_at else ""
     known = replace(
-        _ingested(entry),
+        entry,
         image_key=keys.image(look.center, str(entry.sha256), 0),
         patient_key=keys.patient(look.center, row.patient),
         study_key=keys.study(look.center, row.study or f"{row.patient}\x00{day}"),
         acquired_at=row.acquired_at,
     )
-    return Sight(
-        _placed(known, frame.luminance, region),
-        pixels=frame.luminance[region.top : region.bottom, region.left : region.right].copy(),
-        manufacturer=row.manufacturer,
-        model=row.model,
-        transfer_syntax=frame.transfer_syntax,
-        decoder=frame.decoder,
-        spacing_source=source,
-    )
+    return _seen(known, frame, region, row.manufacturer, row.model)
 
 
-def _placed(entry: Entry, luminance: np.ndarray, region: Region) -> Entry:
-    return replace(
-        entry,
-        rows_px=luminance.shape[0],
-        columns_px=luminance.shape[1],
+def _seen(entry: Entry, frame: Frame, region: Region, manufacturer: str, model: str) -> Sight:
+    rows, columns = frame.luminance.shape
+    placed = replace(
+        _ingested(entry),
+        rows_px=rows,
+        columns_px=columns,
         top=region.top,
         bottom=region.bottom,
         left=region.left,
         right=region.right,
         spacing_x_mm=region.spacing_x_mm,
         spacing_y_mm=region.spacing_y_mm,
+        frame=frame.index,
+        frame_count=frame.count,
     )
+    return Sight(
+        placed,
+        manufacturer=manufacturer,
+        model=model,
+        transfer_syntax=frame.transfer_syntax,
+        decoder=frame.decoder,
+        spacing_source=region.source,
+        pixels=region.crop(frame.luminance),
+    )
+
+
+def _demand_dicom_like(name: str, content: bytes) -> None:
+    """By rule ignored: what neither says inside nor by its name that it is DICOM. What is packed may hold patients."""
+    if content[128:132] == b"DICM" or not content:
+        return
+    if is_archive(name) or name.endswith(_PACKED_SUFFIXES):
+        raise RefusedError(Reason.NOT_DICOM, "packed")
+    ending = name.rpartition(".")[2] if "." in name.lstrip(".") else ""
+    has_other_ending = bool(ending) and not ending.isdigit() and len(ending) <= 5
+    if name in _PLAIN_NAMES or (has_other_ending and not name.endswith(_DICOM_SUFFIXES)):
+        raise RefusedError(Reason.NOT_AN_IMAGE)
+
+
+def _drawn(look: Look, entry: Entry, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What the masks of an image mark on its whole frame; None where there is none that says so."""
+    marked = np.zeros(shape, dtype=bool)
+    for root, path in look.masks.get(entry.stem, ()):
+        try:
+            labels = read_mask(read(root, path), name_of(path)).on_frame(*shape)
+        except RefusedError:  # its own look says why
+            continue
+        if labels is not None:
+            marked |= labels.any_label()
+    return marked if marked.any() else None
 
 
 def _ingested(entry: Entry) -> Entry:
@@ -197,17 +212,6 @@ def _ingested(entry: Entry) -> Entry:
 
 def _refused(look: Look, entry: Entry, refusal: RefusedError) -> Entry:
     """A file that is not whole and was touched a moment ago is still being copied: it waits."""
-    is_cut = refusal.reason in {
-        Reason.EMPTY,
-        Reason.TRUNCATED_HEADER,
-        Reason.TRUNCATED_PIXELS,
-        Reason.ARCHIVE_TRUNCATED,
-        Reason.MASK_UNREADABLE,
-    }
-    if is_cut and 0 <= look.now_ns - entry.mtime_ns < look.max_still_copying_ns:
+    if refusal.reason in _CUT and 0 <= look.now_ns - entry.mtime_ns < look.max_still_copying_ns:
         return replace(entry, status=FileStatus.PENDING, reason=Reason.STILL_COPYING.value, detail="")
     return refused(entry, refusal.reason, refusal.detail)
-
-
-def _name(entry: Entry) -> str:
-    return entry.path.rsplit(b"/", 1)[-1].rsplit(b"!", 1)[-1].decode("utf-8", "surrogateescape")

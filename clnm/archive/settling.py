@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from clnm.archive.ledger import Entry, Kind
+import numpy as np
+
+from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.looking import Sight, refused
-from clnm.archive.matching import DEFAULT_READER, match_stem
+from clnm.archive.matching import match_stem, nearest_image, reader_code, starts_of
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.entities import FileStatus, Image, Reason, Roi, SpacingSource
 from clnm.imaging import cache
@@ -17,88 +20,159 @@ from clnm.imaging.masks import fit_mask, touches_border
 from clnm.imaging.refusal import RefusedError
 from clnm.imaging.regions import Region
 
-_HAD_ROWS = {FileStatus.INGESTED, FileStatus.GONE}
+_HAD_ROWS = frozenset({FileStatus.INGESTED, FileStatus.GONE})
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
+class MaskOf:
+    """The image that the index table names for a mask: its place's key, and who drew it."""
+
+    image_file_key: str
+    reader: str
+
+
+@dataclass(slots=True, repr=False)
+class _Accepted:
+    """Images and masks that are in, known or of this run, by what they are asked for by."""
+
+    by_sha: dict[str, Entry] = field(default_factory=dict)
+    by_image: dict[str, Entry] = field(default_factory=dict)
+    by_file: dict[str, Entry] = field(default_factory=dict)
+    """Images that are there, by file_key."""
+    by_stem: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    drawn: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    """Masks by image_key and file_key."""
+    facts: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    """What the store's image rows are made of."""
+    news: set[str] = field(default_factory=set)
+    """Images whose row is new in this run."""
+
+    def add(self, entry: Entry, *, is_in_store: bool = False) -> None:
+        """Note an entry that is in."""
+        if entry.image_key is None or entry.status not in _HAD_ROWS:
+            return
+        if is_in_store and entry.kind is Kind.IMAGE:
+            self.facts[entry.image_key] = _facts(entry)
+        if entry.kind is Kind.MASK and entry.status is FileStatus.INGESTED:
+            self.drawn.setdefault(entry.image_key, {})[entry.file_key] = entry
+        if entry.kind is Kind.IMAGE:
+            self.by_sha[str(entry.sha256)] = self.by_image[entry.image_key] = entry
+            if entry.status is FileStatus.INGESTED:
+                self.by_file[entry.file_key] = entry
+                self.by_stem.setdefault(entry.stem, {})[entry.file_key] = entry
+
+
+@dataclass(slots=True, repr=False)
 class Settling:
-    """The entries as they come to stand, and the new rows that follow."""
+    """The looked-at entries as they come to stand, and the new rows that follow."""
 
     center: str
     pseudonyms: Pseudonyms
     pixels: Path
     seen_at: datetime
+    known: Ledger
     before: Mapping[str, Entry]
-    entries: dict[str, Entry]
+    """Entries of the looked-at files as they were, by file_key."""
+    entries: dict[str, Entry] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
     rois: list[Roi] = field(default_factory=list)
+    accepted: _Accepted = field(default_factory=_Accepted)
 
-    def settle_files(self, sights: Iterable[Sight]) -> None:
+    def settle_gone(self, entries: Iterable[Entry]) -> None:
+        """Files that are no longer there. Their rows stay."""
+        for entry in entries:
+            gone = replace(entry, status=FileStatus.GONE, last_seen_at=self.seen_at)
+            self.entries[entry.file_key] = gone
+            self.accepted.add(gone, is_in_store=True)
+
+    def settle_files(self, sights: Sequence[Sight]) -> None:
         """Images, tables and everything that is no mask."""
-        by_sha, by_image = self._accepted()
+        fresh = [sight.entry for sight in sights]
+        self._recall("sha256", [entry.sha256 for entry in fresh if entry.sha256])
+        self._recall("image_key", [entry.image_key for entry in fresh if entry.image_key])
         for sight in sights:
-            entry = self._conflict(sight.entry, by_sha, by_image)
-            self.entries[entry.file_key] = self._counted(entry)
+            entry = self._keep(self._conflict(sight.entry))
+            self.accepted.add(entry)
             if entry.kind is Kind.IMAGE and entry.status is FileStatus.INGESTED:
-                by_sha[str(entry.sha256)], by_image[str(entry.image_key)] = entry, entry
                 self._accept(sight, entry)
 
-    def settle_masks(self, sights: Iterable[Sight], masks_of: Mapping[str, tuple[str, str]]) -> None:
-        """Masks, fitted to their ingested image. `masks_of`: image file_key and reader by mask file_key."""
-        images = {
-            e.file_key: e for e in self.entries.values() if e.kind is Kind.IMAGE and e.status is FileStatus.INGESTED
-        }
-        by_stem: dict[str, list[Entry]] = {}
-        for image in images.values():
-            by_stem.setdefault(image.stem, []).append(image)
+    def settle_masks(self, sights: Sequence[Sight], masks_of: Mapping[str, MaskOf]) -> None:
+        """Masks, fitted to their ingested image. `masks_of`: what the index table says, by mask file_key."""
+        masks = [sight.entry for sight in sights]
+        self._recall("stem", sorted({start for mask in masks for start in starts_of(mask.stem)}))
+        self._recall("file_key", [masks_of[m.file_key].image_file_key for m in masks if m.file_key in masks_of])
+        self._recall("image_key", [str(image.image_key) for image in self.accepted.by_file.values()])
         for sight in sights:
             entry = sight.entry
             if entry.status is FileStatus.INGESTED:
                 try:
-                    entry = self._fit(sight, images, by_stem, masks_of)
+                    entry = self._fit(sight, masks_of)
                 except RefusedError as refusal:
-                    entry = refused(entry, refusal.reason, refusal.detail)
-            self.entries[entry.file_key] = self._counted(entry)
+                    entry = refused(replace(entry, image_key=None), refusal.reason, refusal.detail)
+            self.accepted.add(self._keep(entry))
 
-    def _accepted(self) -> tuple[dict[str, Entry], dict[str, Entry]]:
-        ingested = [e for e in self.entries.values() if e.kind is Kind.IMAGE and e.status in _HAD_ROWS and e.image_key]
-        return {str(e.sha256): e for e in ingested}, {str(e.image_key): e for e in ingested}
+    def disturbed_masks(self, looked_at: Container[str]) -> list[Entry]:
+        """Ingested masks that nobody looks at now, of images whose row is new: their regions are to be fitted again."""
+        changed = sorted(
+            str(self.before[key].image_key)
+            for key, entry in self.entries.items()
+            if key in self.before and entry.image_key in self.accepted.news
+        )
+        masks = self.known.where("image_key", changed) if changed else []
+        return [
+            mask
+            for mask in masks
+            if mask.kind is Kind.MASK and mask.status is FileStatus.INGESTED and mask.file_key not in looked_at
+        ]
 
-    def _conflict(self, entry: Entry, by_sha: Mapping[str, Entry], by_image: Mapping[str, Entry]) -> Entry:
+    def _recall(self, column: str, values: Sequence[str]) -> None:
+        """Known entries that some looked-at files could have to do with, where this run has not settled them itself."""
+        for entry in self.known.where(column, values) if values else ():
+            if entry.file_key not in self.entries:
+                self.accepted.add(entry, is_in_store=True)
+
+    def _keep(self, entry: Entry) -> Entry:
+        """Note the entry; one that stands as before keeps its counters, so that a second look is no news."""
+        old = self.before.get(entry.file_key)
+        if old is not None and entry.stands_as(old):
+            entry = replace(
+                entry, first_seen_at=old.first_seen_at, last_seen_at=old.last_seen_at, attempts=old.attempts
+            )
+        elif old is not None:
+            entry = replace(entry, first_seen_at=old.first_seen_at, attempts=old.attempts + 1)
+        self.entries[entry.file_key] = entry
+        return entry
+
+    def _conflict(self, entry: Entry) -> Entry:
         """The entry, or its state where the same content or the same UID is in already."""
         old = self.before.get(entry.file_key)
         if entry.kind is not Kind.IMAGE or entry.status is not FileStatus.INGESTED:
             return entry
-        if old is not None and old.status in _HAD_ROWS and old.sha256 != entry.sha256:
+        was_asked_for = old is not None and old.reason == Reason.CHECKSUM_CHANGED and old.mtime_ns < 0
+        if old is not None and old.image_key and old.sha256 != entry.sha256 and not was_asked_for:
             kept = replace(old, size_bytes=entry.size_bytes, mtime_ns=entry.mtime_ns, inode=entry.inode)
             return refused(kept, Reason.CHECKSUM_CHANGED)
-        twin = by_sha.get(str(entry.sha256))
+        twin = self.accepted.by_sha.get(str(entry.sha256))
         if twin is not None and twin.file_key != entry.file_key:
             if twin.patient_key != entry.patient_key:
                 return replace(refused(entry, Reason.CONTENT_CONFLICT), image_key=None)
-            return replace(entry, status=FileStatus.DUPLICATE, reason=Reason.DUPLICATE_OF.value, image_key=None)
-        twin = by_image.get(str(entry.image_key))
-        if twin is not None and twin.file_key != entry.file_key:
+            if twin.status is not FileStatus.GONE:
+                return replace(entry, status=FileStatus.DUPLICATE, reason=Reason.DUPLICATE_OF.value, image_key=None)
+        twin = self.accepted.by_image.get(str(entry.image_key))
+        if twin is not None and twin.file_key != entry.file_key and twin.sha256 != entry.sha256:
             return replace(refused(entry, Reason.UID_CONFLICT), image_key=None)
         return entry
 
-    def _counted(self, entry: Entry) -> Entry:
-        """When it was first and last seen, and how often it was tried."""
-        old = self.before.get(entry.file_key)
-        if old is None:
-            return replace(entry, first_seen_at=self.seen_at, last_seen_at=self.seen_at, attempts=1)
-        return replace(entry, first_seen_at=old.first_seen_at, last_seen_at=self.seen_at, attempts=old.attempts + 1)
-
     def _accept(self, sight: Sight, entry: Entry) -> None:
-        """Keep the pixels, then the row: a file that comes back after it was gone is no news."""
-        old = self.before.get(entry.file_key)
+        """Keep the pixels, then the row; a file that moved, or came back after it was gone, is no news."""
         assert sight.pixels is not None
         assert entry.image_key is not None
         assert entry.study_key is not None
         assert entry.patient_key is not None
         cache.write_image(self.pixels, entry.image_key, sight.pixels)
-        if old is not None and old.status in _HAD_ROWS and old.sha256 == entry.sha256:
+        if self.accepted.facts.get(entry.image_key) == _facts(entry):
             return
+        self.accepted.news.add(entry.image_key)
         self.images.append(
             Image(
                 image_key=entry.image_key,
@@ -121,59 +195,66 @@ class Settling:
             )
         )
 
-    def _fit(
-        self,
-        sight: Sight,
-        images: Mapping[str, Entry],
-        by_stem: Mapping[str, list[Entry]],
-        masks_of: Mapping[str, tuple[str, str]],
-    ) -> Entry:
-        image, reader = self._image_of(sight.entry, images, by_stem, masks_of)
+    def _fit(self, sight: Sight, masks_of: Mapping[str, MaskOf]) -> Entry:
+        mask = sight.entry
+        image, reader, part = self._image_of(mask, masks_of)
         assert sight.labels is not None
         region = Region(image.top, image.bottom, image.left, image.right, None, None, SpacingSource.NONE)
-        fitted = fit_mask(sight.labels, region, (image.rows_px, image.columns_px))
-        old = self.before.get(sight.entry.file_key)
-        is_news = old is None or old.status not in _HAD_ROWS or old.sha256 != sight.entry.sha256
-        for label, mask in fitted.items():
-            roi = self._roi(image, reader, label, mask)
-            cache.write_mask(self.pixels, roi.roi_key, mask)
-            if is_news:
+        try:
+            fitted = fit_mask(sight.labels, region, (image.rows_px, image.columns_px))
+        except RefusedError as refusal:
+            if refusal.reason is Reason.MASK_OUTSIDE_REGION and image.region_count > 1:
+                raise RefusedError(Reason.SPACING_AMBIGUOUS, f"{image.region_count} regions") from None
+            raise
+        found = {label + part: marked for label, marked in fitted.items()}
+        self._refuse_a_second(mask, image, reader, set(found))
+        for label, marked in found.items():
+            roi = self._roi(image, reader, label, marked)
+            cache.write_mask(self.pixels, roi.roi_key, marked)
+            if self._is_news(mask, image):
                 self.rois.append(roi)
-        return replace(sight.entry, image_key=image.image_key, reader=reader)
+        labels = ",".join(str(label) for label in found)
+        return replace(mask, image_key=image.image_key, reader=reader, labels=labels)
 
-    def _image_of(
-        self,
-        mask: Entry,
-        images: Mapping[str, Entry],
-        by_stem: Mapping[str, list[Entry]],
-        masks_of: Mapping[str, tuple[str, str]],
-    ) -> tuple[Entry, str]:
+    def _is_news(self, mask: Entry, image: Entry) -> bool:
+        """Whether the mask is new, redrawn, or its image's facts (crop, spacing, patient) are."""
+        old = self.before.get(mask.file_key)
+        is_same = old is not None and (old.sha256, old.image_key) == (mask.sha256, image.image_key)
+        return not is_same or image.image_key in self.accepted.news
+
+    def _image_of(self, mask: Entry, masks_of: Mapping[str, MaskOf]) -> tuple[Entry, str, int]:
+        """The image, the reader, and what is added to the labels."""
         if mask.file_key in masks_of:
-            key, reader = masks_of[mask.file_key]
-            if key not in images:
+            named = masks_of[mask.file_key]
+            if named.image_file_key not in self.accepted.by_file:
                 raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
-            return images[key], reader or DEFAULT_READER
-        match = match_stem(mask.stem, by_stem)
+            return self.accepted.by_file[named.image_file_key], reader_code(named.reader, self.pseudonyms), 0
+        match = match_stem(mask.stem, self.accepted.by_stem)
         if match is None:
             raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
-        candidates = by_stem[match.stem]
-        if len(candidates) > 1:
+        candidates = list(self.accepted.by_stem[match.stem].values())
+        image = nearest_image(mask, candidates)
+        if image is None:
             raise RefusedError(Reason.MASK_WITHOUT_IMAGE, f"{len(candidates)} images of this stem")
-        if match.frame is not None and match.frame != candidates[0].frame:
-            raise RefusedError(Reason.MASK_MISMATCH, f"frame {match.frame}, image frame {candidates[0].frame}")
-        return candidates[0], match.reader
+        if match.frame is not None and match.frame != image.frame:
+            raise RefusedError(Reason.MASK_MISMATCH, f"frame {match.frame}, image frame {image.frame}")
+        return image, reader_code(match.reader, self.pseudonyms), match.part
 
-    def _roi(self, image: Entry, reader: str, label: int, mask: object) -> Roi:
-        import hashlib
+    def _refuse_a_second(self, mask: Entry, image: Entry, reader: str, labels: set[int]) -> None:
+        """One image has one mask per reader and label: of two, nobody can say which is meant."""
+        for other in self.accepted.drawn.get(str(image.image_key), {}).values():
+            is_another = other.file_key != mask.file_key and other.reader == reader
+            if is_another and labels & {int(label) for label in other.labels.split(",")}:
+                raise RefusedError(Reason.CONTENT_CONFLICT, "a second mask of this reader and label")
 
-        import numpy as np
-
+    def _roi(self, image: Entry, reader: str, label: int, marked: np.ndarray) -> Roi:
         assert image.image_key is not None
         assert image.patient_key is not None
         assert image.study_key is not None
-        marked = np.asarray(mask, dtype=bool)
         area_px = int(marked.sum())
-        known_spacing = image.spacing_x_mm is not None and image.spacing_y_mm is not None
+        area_mm2 = None
+        if image.spacing_x_mm is not None and image.spacing_y_mm is not None:
+            area_mm2 = area_px * image.spacing_x_mm * image.spacing_y_mm
         return Roi(
             roi_key=self.pseudonyms.roi(image.image_key, reader, label),
             image_key=image.image_key,
@@ -186,7 +267,13 @@ class Settling:
             reader=reader,
             label=label,
             area_px=area_px,
-            area_mm2=area_px * image.spacing_x_mm * image.spacing_y_mm if known_spacing else None,  # type: ignore[operator]
+            area_mm2=area_mm2,
             touches_border=touches_border(marked),
             mask_sha256=hashlib.sha256(np.packbits(marked).tobytes()).hexdigest(),
         )
+
+
+def _facts(entry: Entry) -> tuple[object, ...]:
+    """What an image row is made of."""
+    box = (entry.top, entry.bottom, entry.left, entry.right, entry.spacing_x_mm, entry.spacing_y_mm)
+    return (entry.sha256, entry.patient_key, entry.study_key, entry.acquired_at, entry.frame, *box, entry.index_hash)

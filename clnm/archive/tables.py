@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,11 +13,14 @@ from typing import Any
 
 from clnm.entities import ClinicalValue, ClinicalVariable, VariableKind
 from clnm.errors import ConfigurationError, nearest
+from clnm.imaging.refusal import UNTRUSTED
 
-MISSING = frozenset({"", "-", "?", "n/a", "na", "nan", "none given", "not available", "unknown", "null"})
+MISSING = frozenset({"", "-", "?", "n/a", "na", "nan", "nat", "none", "none given", "not available", "unknown", "null"})
 _TRUE = frozenset({"1", "1.0", "yes", "y", "true", "positive", "pos", "present", "ja"})
 _FALSE = frozenset({"0", "0.0", "no", "n", "false", "negative", "neg", "absent", "nein"})
 _ENCODINGS = ("utf-8-sig", "cp1252")
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
+"""Outside: a placeholder, or a year of two digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +42,90 @@ class Vocabulary:
     format: TableFormat
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Sheet:
+    """A table as text under a center's words. It prints nothing: it holds patients."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    vocabulary: Vocabulary
+
+    def column(self, name: str) -> int | None:
+        """Where our `name` stands: the mapped column, else one called like it; None where there is none."""
+        wanted = self.vocabulary.columns.get(name, name)
+        return self.columns.index(wanted) if wanted in self.columns else None
+
+    def cell(self, row: Sequence[str], name: str) -> str:
+        """A row's cell under our `name`; empty where there is no such column."""
+        column = self.column(name)
+        return "" if column is None or column >= len(row) else row[column].strip()
+
+    def day(self, row: Sequence[str], name: str) -> tuple[datetime | None, bool]:
+        """A row's date under our `name`, and whether there is a word there that is no date."""
+        word = self.cell(row, name)
+        day = read_day(word, dayfirst=self.vocabulary.format.dayfirst)
+        return day, day is None and word.casefold() not in MISSING
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A value that could not be used, by the name of its variable alone."""
 
     variable: str
-    is_out_of_range: bool
+    is_out_of_range: bool = False
 
 
-def read_rows(path: Path, table: TableFormat, *, center: str, key: str) -> list[dict[str, str]]:
-    """All rows of a CSV, Parquet or XLSX file as text by column.
+def read_sheet(path: Path, vocabulary: Vocabulary, *, center: str, key: str) -> Sheet:
+    """All rows of a CSV, Parquet or XLSX file (its first sheet) as text.
 
     Raises:
-        ConfigurationError: it is missing, unreadable or has no header.
+        ConfigurationError: it is missing, unreadable, has no header, or a column twice.
     """
+    readers = {".parquet": _parquet_lines, ".xlsx": _xlsx_lines}
     try:
-        if path.suffix.lower() == ".parquet":
-            rows = _parquet_rows(path)
-        elif path.suffix.lower() == ".xlsx":
-            rows = _xlsx_rows(path)
-        else:
-            rows = _csv_rows(path.read_bytes(), table)
+        content = path.read_bytes()
+        lines = (
+            readers[path.suffix.lower()](content)
+            if path.suffix.lower() in readers
+            else _csv_lines(content, vocabulary.format)
+        )
     except FileNotFoundError:
-        raise ConfigurationError(f"center {center}: the file that `{key}` names is not there") from None
-    except (OSError, ValueError, KeyError, csv.Error) as error:
         raise ConfigurationError(
-            f"center {center}: the file that `{key}` names is no readable table ({type(error).__name__})"
+            f"center {center}: the file that `{key}` names is not there; mend `{key}` in [[center]]"
         ) from None
-    return rows
+    except UNTRUSTED as error:
+        raise ConfigurationError(
+            f"center {center}: the file that `{key}` names is no readable table ({type(error).__name__}); "
+            "CSV, Parquet and XLSX are read, see [center.table]"
+        ) from None
+    columns = tuple(name.strip() for name in lines[0]) if lines else ()
+    if not any(columns):
+        raise ConfigurationError(f"center {center}: the file that `{key}` names has no header line")
+    sheet = Sheet(columns, tuple(tuple(line) for line in lines[1:] if any(cell.strip() for cell in line)), vocabulary)
+    _refuse_doubles(sheet, center, key)
+    return sheet
 
 
-def column_of(name: str, rows: Sequence[Mapping[str, str]], vocabulary: Vocabulary) -> str | None:
-    """The table's column for our `name`: the mapped one, else one called like it; None where there is none."""
-    wanted = vocabulary.columns.get(name, name)
-    return wanted if rows and wanted in rows[0] else None
-
-
-def demand_columns(tables: Mapping[str, Sequence[Mapping[str, str]]], vocabulary: Vocabulary, *, center: str) -> None:
+def demand_columns(sheets: Mapping[str, Sheet], vocabulary: Vocabulary, *, center: str) -> None:
     """Every mapped column must be in at least one of the center's tables, and each table must name the patient.
 
     Raises:
         ConfigurationError: one is not; the nearest column that is there is named.
     """
-    there = sorted({column for rows in tables.values() for row in rows[:1] for column in row})
+    there = sorted({column for sheet in sheets.values() for column in sheet.columns})
     for name, column in vocabulary.columns.items():
         if there and column not in there:
             raise ConfigurationError(
                 f"center {center}: [center.columns] {name} = {column!r}: no such column; {nearest(column, there)}"
             )
-    patient = vocabulary.columns.get("patient", "patient")
-    for key, rows in tables.items():
-        if rows and column_of("patient", rows, vocabulary) is None:
-            raise ConfigurationError(
-                f"center {center}: the table that `{key}` names has no column {patient!r} for the patient; "
-                "map it in [center.columns]"
-            )
+    for key, sheet in sheets.items():
+        for name in ("patient", "image") if key == "index" else ("patient",):
+            if sheet.column(name) is None:
+                wanted = vocabulary.columns.get(name, name)
+                raise ConfigurationError(
+                    f"center {center}: the table that `{key}` names has no column {wanted!r}; map {name} in "
+                    f"[center.columns]; {nearest(wanted, sheet.columns)}"
+                )
 
 
 def typed_value(text: str, variable: ClinicalVariable, vocabulary: Vocabulary) -> tuple[ClinicalValue, Problem | None]:
@@ -108,11 +141,11 @@ def typed_value(text: str, variable: ClinicalVariable, vocabulary: Vocabulary) -
         return _number(word, variable, vocabulary.format.decimal)
     if variable.kind is VariableKind.FLAG:
         flag = read_flag(word)
-        return flag, None if flag is not None else Problem(variable.name, is_out_of_range=False)
+        return flag, None if flag is not None else Problem(variable.name)
     for level in variable.levels:
         if level.casefold() == word.casefold():
             return level, None
-    return None, Problem(variable.name, is_out_of_range=False)
+    return None, Problem(variable.name)
 
 
 def read_flag(word: str) -> bool | None:
@@ -121,88 +154,109 @@ def read_flag(word: str) -> bool | None:
     return True if folded in _TRUE else False if folded in _FALSE else None
 
 
+def read_number(word: str, decimal: str) -> float | None:
+    """A finite number with this decimal sign; None for anything else."""
+    if "_" in word or (decimal != "." and "." in word):
+        return None
+    try:
+        number = float(word.replace(decimal, "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def read_day(text: str, *, dayfirst: bool) -> datetime | None:
-    """A date (or ISO moment) as midnight UTC; None where it is missing or no date."""
+    """A date (or ISO moment) as midnight UTC; None where it is missing or no date.
+
+    Year first is always year, month, day; parts with dots are day first, as wherever dates are written with dots.
+    """
     word = text.strip()
     if word.casefold() in MISSING:
         return None
     try:
         moment = datetime.fromisoformat(word)
     except ValueError:
-        parts = word.replace("/", ".").replace("-", ".").split(".")
-        try:
-            first, second, year = (int(part) for part in parts)
-            month, day = (second, first) if dayfirst else (first, second)
-            moment = datetime.combine(date(year, month, day), datetime.min.time())
-        except ValueError:
+        found = _day_of_parts(word, dayfirst=dayfirst or "." in word)
+        if found is None:
             return None
+        moment = datetime.combine(found, datetime.min.time())
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _number(word: str, variable: ClinicalVariable, decimal: str) -> tuple[float | None, Problem | None]:
+def _day_of_parts(word: str, *, dayfirst: bool) -> date | None:
+    parts = word.split(" ", 1)[0].replace("/", ".").replace("-", ".").split(".")
     try:
-        number = float(word.replace(decimal, ".") if decimal != "." else word)
+        first, second, third = (int(part) for part in parts)
+        if first >= _FIRST_YEAR:
+            return date(first, second, third)
+        return date(third, second, first) if dayfirst else date(third, first, second)
     except ValueError:
-        return None, Problem(variable.name, is_out_of_range=False)
-    low = float("-inf") if variable.minimum is None else variable.minimum
-    high = float("inf") if variable.maximum is None else variable.maximum
-    if not low <= number <= high:  # also false for NaN
+        return None
+
+
+def _number(word: str, variable: ClinicalVariable, decimal: str) -> tuple[float | None, Problem | None]:
+    number = read_number(word, decimal)
+    if number is None:
+        return None, Problem(variable.name)
+    low = -math.inf if variable.minimum is None else variable.minimum
+    high = math.inf if variable.maximum is None else variable.maximum
+    if not low <= number <= high:
         return None, Problem(variable.name, is_out_of_range=True)
     return number, None
 
 
-def _csv_rows(content: bytes, table: TableFormat) -> list[dict[str, str]]:
+def _refuse_doubles(sheet: Sheet, center: str, key: str) -> None:
+    """A column that is there twice is refused where it is one of ours: nobody can say which is meant."""
+    for name in {"patient", "study", "image", "mask", *sheet.vocabulary.columns}:
+        wanted = sheet.vocabulary.columns.get(name, name)
+        if sheet.columns.count(wanted) > 1:
+            raise ConfigurationError(f"center {center}: the table that `{key}` names has the column {wanted!r} twice")
+
+
+def _csv_lines(content: bytes, table: TableFormat) -> list[list[str]]:
     text = _decoded(content, table.encoding)
-    separator = table.separator or _sniffed(text)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    if not reader.fieldnames:
-        raise ValueError("no header")
-    names = [name.strip() for name in reader.fieldnames]
-    return [
-        dict(zip(names, ((value or "") for value in _cells(row, reader.fieldnames)), strict=True)) for row in reader
-    ]
-
-
-def _cells(row: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    return [row.get(name) or "" for name in names]
+    separator = table.separator or max(",;\t|", key=text.split("\n", 1)[0].count)
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
 
 
 def _decoded(content: bytes, encoding: str | None) -> str:
+    if encoding is None and content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        encoding = "utf-16"
     for name in (encoding,) if encoding else _ENCODINGS:
         try:
             return content.decode(name)
         except UnicodeDecodeError:
-            continue
+            if encoding:
+                raise
     return content.decode("latin-1")
 
 
-def _sniffed(text: str) -> str:
-    header = text.split("\n", 1)[0]
-    return max(",;\t|", key=header.count)
-
-
-def _parquet_rows(path: Path) -> list[dict[str, str]]:
+def _parquet_lines(content: bytes) -> list[list[str]]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return [
-        {name: "" if value is None else str(value) for name, value in row.items()}
-        for row in pq.read_table(path, partitioning=None).to_pylist()
-    ]
+    table = pq.read_table(pa.BufferReader(content))
+    columns = [[_word(value) for value in column.to_pylist()] for column in table.columns]
+    return [list(table.column_names), *(list(row) for row in zip(*columns, strict=True))]
 
 
-def _xlsx_rows(path: Path) -> list[dict[str, str]]:
-    import zipfile
-
+def _xlsx_lines(content: bytes) -> list[list[str]]:
     from openpyxl import load_workbook
 
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except zipfile.BadZipFile as error:
-        raise ValueError("no workbook") from error
-    lines = list(book.worksheets[0].iter_rows(values_only=True))
-    if not lines:
-        raise ValueError("no header")
-    names = [str(name).strip() for name in lines[0]]
-    return [
-        {name: "" if cell is None else str(cell) for name, cell in zip(names, line, strict=False)} for line in lines[1:]
-    ]
+    book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    return [_words(line) for line in book.worksheets[0].iter_rows(values_only=True)]
+
+
+def _words(line: Iterable[object]) -> list[str]:
+    return [_word(cell) for cell in line]
+
+
+def _word(cell: object) -> str:
+    """A typed cell as a person would have typed it: an id that was stored as 123.0 is 123."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell)

@@ -9,11 +9,11 @@ from importlib import resources
 
 from clnm.errors import UserError, nearest
 
-_MODULES: dict[str, tuple[str, ...]] = {
-    "radiomics": ("extraction", "parameters", "radiomics"),
-    "deep": ("crops", "networks", "deep"),
-}
-"""The modules whose source decides a set's values: when one changes, the version changes."""
+_DEEP = ("crops", "deep", "networks")
+_NEITHER = ("__init__", "catalog", "pretext")
+"""A pretext makes weights, and weights have a checksum of their own."""
+_MODULES = {"radiomics": None, "deep": _DEEP}
+"""The modules whose source decides a set's values; None: all that are not of another set. A change is a new version."""
 
 FEATURE_SETS: tuple[str, ...] = tuple(_MODULES)
 
@@ -34,6 +34,13 @@ def feature_set_version(name: str, parts: Mapping[str, str]) -> str:
 
 
 def engine_modules(name: str) -> tuple[str, ...]:
-    """The modules of a feature set that are there, sorted."""
-    package = resources.files("clnm.features")
-    return tuple(sorted(module for module in _MODULES[name] if package.joinpath(f"{module}.py").is_file()))
+    """The modules of a feature set, sorted."""
+    listed = _MODULES[name]
+    if listed is not None:
+        return listed
+    names = [
+        path.name.removesuffix(".py")
+        for path in resources.files("clnm.features").iterdir()
+        if path.name.endswith(".py")
+    ]
+    return tuple(sorted(module for module in names if module not in (*_DEEP, *_NEITHER)))

@@ -9,11 +9,11 @@ from clnm.features.names import FEATURES, PREFIXES
 
 _WITHOUT_EFFECT = frozenset({
     "additionalInfo", "correctMask", "force2Ddimension", "geometryTolerance", "initValue", "interpolator",
-    "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROISize",
-    "normalize", "normalizeScale", "padDistance", "preCrop", "removeOutliers", "resampledPixelSpacing", "resegmentMode", "resegmentShape", "voxelBatch",
-    "voxelArrayShift",
+    "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROISize", "normalize", "normalizeScale",
+    "padDistance", "preCrop", "removeOutliers", "resampledPixelSpacing", "resegmentMode", "resegmentShape",
+    "voxelArrayShift", "voxelBatch",
 })  # fmt: skip
-"""Settings that change nothing as long as those of `_OFF` are off, that `prepare.py` obeys, or that are followed."""
+"""Settings that change nothing while those of `_OFF` are off, or that are followed (`prepare.py` has the first)."""
 _OFF = ("force2D", "resegmentRange", "voxelBased", "weightingNorm")
 """Settings that have to be unset, false or null."""
 _IMAGE_OPTIONS: dict[str, frozenset[str]] = {

@@ -45,8 +45,13 @@ def extract(
         found, used = extract_reference(luminance, mask, grid, parameters), engine
     values: dict[str, float | None] = dict(found)
     if spacing_xy_mm is None:
-        values = {name: None if any(part in name for part in _IN_MM) else value for name, value in values.items()}
+        resampled = bool(parameters.settings.get("resampledPixelSpacing"))
+        values = {name: None if resampled or _is_in_mm(name) else value for name, value in values.items()}
     return values, used
+
+
+def _is_in_mm(name: str) -> bool:
+    return any(part in name for part in _IN_MM)
 
 
 def _extract_by_both(

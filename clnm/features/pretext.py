@@ -26,10 +26,11 @@ _INVARIANCE, _VARIANCE, _COVARIANCE = 25.0, 25.0, 1.0
 _MAX_ANGLE, _MAX_SHIFT, _MAX_ZOOM = math.radians(12), 0.06, 0.12
 
 
-def train_encoder(
-    crops: np.ndarray, *, backbone: str, seed: int, epochs: int = EPOCHS, threads: int = 1
-) -> dict[str, torch.Tensor]:
-    """Train an encoder on crops (N, S, S) in [0, 1]; the same crops, seed and threads give the same weights.
+def train_encoder(crops: np.ndarray, *, backbone: str, seed: int, epochs: int = EPOCHS) -> dict[str, torch.Tensor]:
+    """Train an encoder on crops (N, S, S) in [0, 1]; the same crops and seed give the same weights.
+
+    One thread: the order of additions stays the same, and on a busy machine several threads wait for each other
+    (measured: ten times slower on two cores with other work).
 
     Augmentation respects ultrasound: left-right flips, small rotations, shifts and zooms, gain and gamma,
     multiplicative noise. Never up-down: depth has a direction.
@@ -37,7 +38,7 @@ def train_encoder(
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -69,7 +69,7 @@ def _train(run: Run) -> Encoder | None:
             for row in rois
         ]
     )
-    weights = train_encoder(crops, backbone=backbone, seed=_SEED, threads=installation.workers)
+    weights = train_encoder(crops, backbone=backbone, seed=_SEED)
     relative = f"models/encoders/{backbone}-{run.run_id}.safetensors"
     path = installation.root / relative
     path.parent.mkdir(parents=True, exist_ok=True)

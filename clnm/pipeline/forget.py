@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,12 +53,6 @@ def _forget_in_ledgers(run: Run, patient_key: str, image_keys: set[str]) -> None
             if kept is None:
                 continue
             ledger = Ledger.read(run.installation.root / kept)
-            entries = {
-                key: entry
-                for key, entry in ledger.entries.items()
-                if entry.patient_key != patient_key and entry.image_key not in image_keys
-            }
-            asides = tuple(a for a in ledger.asides if a.item_key not in image_keys | {patient_key})
             path = f"private/ledger/{center}-{run.run_id}.parquet"
-            replace(ledger, entries=entries, asides=asides).write(run.installation.root / path)
+            ledger.without(patient_key, image_keys).write(run.installation.root / path)
             batch.keep(f"ledger/{center}", path)

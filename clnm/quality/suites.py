@@ -150,5 +150,10 @@ def _batch(context: Any, name: str, frame: pd.DataFrame) -> Any:
 
 
 def _silence() -> None:
+    """Before the import: no telemetry. After it: its loggers have levels of their own."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    import great_expectations as gx
+
+    del gx
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("great_expectations")]:
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -12,21 +10,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError
 
 from clnm.entities import Lineage
 from clnm.errors import StoreError
-from clnm.store.manifest import Manifest, Published, next_state, read_manifest, replace_file, write_manifest
+from clnm.store.delta import COMPRESSION, append_rows
+from clnm.store.manifest import Manifest, next_state, read_manifest, replace_file, write_manifest
+from clnm.store.recovery import recover
 from clnm.store.tables import LINEAGE, TABLES, Table
-
-_COMPRESSION = "zstd"
 
 
 @dataclass(slots=True)
 class Batch:
     """What one commit will do. Nothing happens before the block ends without an error."""
 
+    clinical_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    """The types of the installation's clinical variables."""
     staged: list[tuple[str, str, pa.Table]] = field(default_factory=list)
     appended: list[tuple[str, pa.Table]] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
@@ -34,23 +32,34 @@ class Batch:
     kept: dict[str, str] = field(default_factory=dict)
 
     def stage(self, relation: str, center: str, table: pa.Table) -> None:
-        """Rows of a gated relation: they wait until their center's batch passed the gate."""
+        """Rows of a gated relation: they wait until their center's batch passed the gate.
+
+        Raises:
+            ValueError: a column is missing, unknown, or not of its type.
+        """
         if not TABLES[relation].is_gated:
             raise ValueError(f"{relation} is not gated")
-        self.staged.append((relation, center, table))
+        checked = _checked(TABLES[relation], table, self.clinical_types)
+        if set(checked.column("center").unique().to_pylist()) - {center}:
+            raise ValueError(f"{relation}: rows of another center than {center!r}")
+        self.staged.append((relation, center, checked))
 
     def append(self, relation: str, table: pa.Table) -> None:
-        """Rows of an ungated relation: published by this commit."""
+        """Rows of an ungated relation: published by this commit.
+
+        Raises:
+            ValueError: a column is missing, unknown, or not of its type.
+        """
         if TABLES[relation].is_gated:
             raise ValueError(f"{relation} is gated: stage its rows")
-        self.appended.append((relation, table))
+        self.appended.append((relation, _checked(TABLES[relation], table, {})))
 
     def publish(self, center: str) -> None:
         """Move all of a center's staged rows to the published tables."""
         self.published.append(center)
 
     def drop(self, center: str) -> None:
-        """Forget a center's staged rows."""
+        """Let a center's staged rows go."""
         self.dropped.append(center)
 
     def keep(self, name: str, path: str) -> None:
@@ -61,11 +70,20 @@ class Batch:
 class Writer:
     """The one writer of a store, under its lock."""
 
-    def __init__(self, root: Path, run_id: str, *, after_commit: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        run_id: str,
+        *,
+        clinical_types: Mapping[str, pa.DataType] | None = None,
+        after_commit: Callable[[], None] = lambda: None,
+    ) -> None:
         self._root, self._run_id, self._after_commit = root, run_id, after_commit
+        self._clinical_types = clinical_types or {}
         self.is_changed = False
         """Whether a published table changed since this writer began."""
-        _undo_unfinished(root, read_manifest(root), run_id)
+        self._is_broken_off = False
+        recover(root, run_id)
 
     @contextmanager
     def commit(self, lineage: Lineage) -> Iterator[Batch]:
@@ -74,31 +92,39 @@ class Writer:
         Raises:
             StoreError: the disk is full or unwritable, or a table is damaged; the last state is intact.
         """
-        batch = Batch()
+        batch = Batch(self._clinical_types)
         yield batch
+        before = recover(self._root, self._run_id) if self._is_broken_off else read_manifest(self._root)
+        self._is_broken_off = True
         try:
-            self._write(batch, lineage)
-        except (DeltaError, OSError, pa.ArrowException) as error:
+            after = self._write(batch, lineage, before)
+        except (OSError, pa.ArrowException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             raise StoreError(
                 f"the commit failed ({reason}); the last state is intact, run again when mended"
             ) from error
+        self._is_broken_off = False
+        for path in before.named_files() - after.named_files():
+            (self._root / path).unlink(missing_ok=True)
+        if after.tables != before.tables:
+            self.is_changed = True
+            self._after_commit()
 
-    def _write(self, batch: Batch, lineage: Lineage) -> None:
-        before = read_manifest(self._root)
+    def _write(self, batch: Batch, lineage: Lineage, before: Manifest) -> Manifest:
         seq = before.seq + 1
-        additions = [(name, _with_lineage(TABLES[name], table, lineage, seq)) for name, table in batch.appended]
-        for center in batch.published:
-            for relation in before.staged.get(center, {}):
-                staged = self._read_staged(before.staged_files(relation, center))
-                additions.append((relation, _with_lineage(TABLES[relation], staged, lineage, seq)))
+        additions = batch.appended + [
+            (relation, _read_staged(self._root, before.staged_files(relation, center)))
+            for center in batch.published
+            for relation in before.staged.get(center, {})
+        ]
         tables = dict(before.tables)
         for relation in dict.fromkeys(name for name, table in additions if table.num_rows):
             parts = [table for name, table in additions if name == relation]
-            content = pa.concat_tables(parts, promote_options="permissive")
-            tables[relation] = self._append(relation, content, tables.get(relation), seq)
-            self.is_changed = True
-        manifest = next_state(
+            content = _with_lineage(pa.concat_tables(parts, promote_options="permissive"), lineage, seq)
+            tables[relation] = append_rows(
+                self._root, relation, content, tables.get(relation), run_id=self._run_id, seq=str(seq)
+            )
+        after = next_state(
             before,
             run_id=self._run_id,
             committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -106,25 +132,8 @@ class Writer:
             staged=self._stage(before, batch, seq),
             kept={**before.kept, **batch.kept},
         )
-        write_manifest(self._root, manifest)
-        if additions:
-            self._after_commit()
-        _delete(self._root, before.named_files() - manifest.named_files())
-
-    def _append(self, relation: str, content: pa.Table, before: Published | None, seq: int) -> Published:
-        path = self._root / "tables" / relation
-        transaction = Transaction(f"clnm/{self._run_id}/{relation}", seq)
-        write_deltalake(
-            str(path),
-            content,
-            mode="append",
-            partition_by=["center"] if TABLES[relation].has_center else None,
-            schema_mode="merge",
-            commit_properties=CommitProperties(
-                app_transactions=[transaction], custom_metadata={"run_id": self._run_id, "seq": str(seq)}
-            ),
-        )
-        return describe_table(self._root, relation, before)
+        write_manifest(self._root, after)
+        return after
 
     def _stage(self, before: Manifest, batch: Batch, seq: int) -> dict[str, dict[str, tuple[str, ...]]]:
         staged = {
@@ -133,91 +142,39 @@ class Writer:
             if center not in (*batch.published, *batch.dropped)
         }
         for number, (relation, center, table) in enumerate(batch.staged):
-            checked = _checked(TABLES[relation], table)
             relative = f"staging/{relation}/{center}/{seq:08d}-{number:03d}.parquet"
             path = self._root / relative
             path.parent.mkdir(parents=True, exist_ok=True)
             buffer = pa.BufferOutputStream()
-            pq.write_table(checked, buffer, compression=_COMPRESSION)
+            pq.write_table(table, buffer, compression=COMPRESSION)
             replace_file(path, buffer.getvalue().to_pybytes())
             relations = staged.setdefault(center, {})
             relations[relation] = (*relations.get(relation, ()), relative)
         return staged
 
-    def _read_staged(self, paths: list[str]) -> pa.Table:
-        parts = [pq.read_table(self._root / path, partitioning=None) for path in paths]
-        return pa.concat_tables(parts, promote_options="permissive")
+
+def _read_staged(root: Path, paths: list[str]) -> pa.Table:
+    parts = [pq.read_table(root / path, partitioning=None) for path in paths]
+    return pa.concat_tables(parts, promote_options="permissive")
 
 
-def describe_table(root: Path, relation: str, before: Published | None) -> Published:
-    """The Delta table as it stands: its version and its files by schema; known files are not opened again."""
-    table = DeltaTable(str(root / "tables" / relation))
-    prefix = f"tables/{relation}/"
-    paths = sorted(prefix + uri.split(f"/tables/{relation}/", 1)[1] for uri in table.file_uris())
-    known = {path: key for key, group in before.files.items() for path in group} if before else {}
-    groups: dict[str, list[str]] = {}
-    for path in paths:
-        groups.setdefault(known.get(path) or _schema_hash(root / path), []).append(path)
-    return Published(table.version(), {key: tuple(group) for key, group in groups.items()})
+def _with_lineage(content: pa.Table, lineage: Lineage, seq: int) -> pa.Table:
+    values = {**asdict(lineage), "commit_seq": seq}
+    for column in LINEAGE:
+        filled = pa.array([values[column.name]] * content.num_rows, column.type)
+        content = content.append_column(column.name, filled)
+    return content
 
 
-def _undo_unfinished(root: Path, manifest: Manifest, run_id: str) -> None:
-    """Bring Delta tables that ran ahead of the manifest back to it, and sweep files that it does not name."""
-    for relation in TABLES:
-        path = root / "tables" / relation
-        if not (path / "_delta_log").is_dir():
-            continue
-        table, published = DeltaTable(str(path)), manifest.tables.get(relation)
-        if published is None:
-            table.delete(commit_properties=_undo_note(run_id))
-        elif table.version() > published.version and not _is_undone(table, published, root, relation):
-            table.restore(published.version, commit_properties=_undo_note(run_id))
-    for path in (root / "staging").rglob("*.parquet") if (root / "staging").is_dir() else ():
-        if str(path.relative_to(root)) not in manifest.named_files():
-            path.unlink()
-
-
-def _is_undone(table: DeltaTable, published: Published, root: Path, relation: str) -> bool:
-    del table
-    now = describe_table(root, relation, published)
-    return set(_all_files(now)) == set(_all_files(published))
-
-
-def _all_files(published: Published) -> list[str]:
-    return [path for group in published.files.values() for path in group]
-
-
-def _undo_note(run_id: str) -> CommitProperties:
-    return CommitProperties(custom_metadata={"run_id": run_id, "undo": "unfinished commit"})
-
-
-def _with_lineage(table: Table, content: pa.Table, lineage: Lineage, seq: int) -> pa.Table:
-    checked = _checked(table, content)
-    for name, value in {**asdict(lineage), "commit_seq": seq}.items():
-        kind = next(column.type for column in LINEAGE if column.name == name)
-        checked = checked.append_column(name, pa.array([value] * checked.num_rows, kind))
-    return checked
-
-
-def _checked(table: Table, content: pa.Table) -> pa.Table:
+def _checked(table: Table, content: pa.Table, clinical_types: Mapping[str, pa.DataType]) -> pa.Table:
     """`content` with the table's columns in order and of their types; more columns only where the table is open."""
     names = [column.name for column in table.columns]
-    missing = [name for name in names if name not in content.column_names]
     extra = [name for name in content.column_names if name not in names]
-    if missing or (extra and not table.is_open):
-        raise ValueError(f"{table.name}: missing columns {missing}, unknown columns {[] if table.is_open else extra}")
-    fixed = pa.schema([pa.field(column.name, column.type) for column in table.columns])
-    checked = content.select(names).cast(fixed)
-    for name in extra:
-        checked = checked.append_column(name, content.column(name))
-    return checked
-
-
-def _schema_hash(path: Path) -> str:
-    schema = pq.read_schema(path)
-    return hashlib.sha256(json.dumps(schema.names).encode()).hexdigest()[:12]
-
-
-def _delete(root: Path, paths: set[str]) -> None:
-    for path in paths:
-        (root / path).unlink(missing_ok=True)
+    types = clinical_types if table.name == "clinical" else dict.fromkeys(extra, pa.float64())
+    missing = [name for name in names if name not in content.column_names]
+    unknown = [name for name in extra if not table.is_open or name not in types]
+    if missing or unknown:
+        raise ValueError(f"{table.name}: missing columns {missing}, unknown columns {unknown}")
+    fields = [pa.field(column.name, column.type) for column in table.columns]
+    fields += [pa.field(name, types[name]) for name in extra]
+    return content.select([*names, *extra]).cast(pa.schema(fields))

@@ -37,8 +37,11 @@ def hold_lock(root: Path, *, run_id: str, command: str, since: datetime) -> Iter
             "pid": os.getpid(),
             "since": since.isoformat(timespec="seconds"),
         }
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        except OSError as error:
+            raise StoreError(f"the store cannot be written ({error.strerror}); the last state is intact") from None
         yield
         os.ftruncate(descriptor, 0)
     finally:
@@ -47,8 +50,8 @@ def hold_lock(root: Path, *, run_id: str, command: str, since: datetime) -> Iter
 
 def _who_holds_it(descriptor: int) -> str:
     try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:
+        holder = dict.fromkeys(("run_id", "command", "pid", "since"), "?") | json.loads(os.pread(descriptor, 4096, 0))
+    except (ValueError, TypeError):
         return "another run holds the store's lock; wait for its end"
     return (
         f"run {holder['run_id']} ({holder['command']}, process {holder['pid']}) holds the store's lock "

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from clnm.errors import ConfigurationError, StoreError
-from clnm.store.commit import describe_table
+from clnm.store.delta import compact_rows, describe_table, rewrite_rows
 from clnm.store.manifest import NAME, Manifest, Published, next_state, read_manifest, replace_file, write_manifest
 
 MIN_VACUUM_DAYS = 7
@@ -27,8 +27,8 @@ _CHECKSUMS = "SHA256SUMS"
 def history(root: Path) -> list[dict[str, Any]]:
     """The commits that the tables remember, newest first: seq, run_id, committed_at, relations."""
     commits: dict[int, dict[str, Any]] = {}
-    for relation in read_manifest(root).tables:
-        for entry in DeltaTable(str(root / "tables" / relation)).history():
+    for relation, published in read_manifest(root).tables.items():
+        for entry in DeltaTable(str(root / published.folder)).history():
             if "seq" not in entry:
                 continue
             commit = commits.setdefault(
@@ -57,8 +57,8 @@ def verify(root: Path) -> dict[str, Any]:
         except (OSError, pa.ArrowException):
             findings.append(f"table {relation}: {Path(path).name} is missing or damaged")
     for relation, entry in manifest.tables.items():
-        now = describe_table(root, relation, entry)
-        if {p for group in now.files.values() for p in group} != {p for group in entry.files.values() for p in group}:
+        now = describe_table(root, entry.folder, entry)
+        if set(now.all_files()) != set(entry.all_files()):
             findings.append(f"table {relation}: its Delta log and the manifest disagree; the next run mends it")
     findings += [f"{path} is missing" for path in sorted(manifest.named_files()) if not (root / path).exists()]
     return {"tables": len(manifest.tables), "files": files, "rows": rows, "findings": findings}
@@ -67,11 +67,7 @@ def verify(root: Path) -> dict[str, Any]:
 def compact(root: Path, *, run_id: str, committed_at: str) -> dict[str, int]:
     """Merge small files table by table; the new versions become visible together. The caller holds the lock."""
     before = read_manifest(root)
-    tables = {}
-    for relation, entry in before.tables.items():
-        table = DeltaTable(str(root / "tables" / relation))
-        table.optimize.compact()
-        tables[relation] = describe_table(root, relation, entry)
+    tables = {relation: compact_rows(root, entry) for relation, entry in before.tables.items()}
     write_manifest(root, next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
     return {"files_before": _count(before.tables), "files_after": _count(tables)}
 
@@ -81,14 +77,16 @@ def vacuum(root: Path, *, days: int) -> int:
     if days < MIN_VACUUM_DAYS:
         raise ConfigurationError(f"vacuum keeps at least {MIN_VACUUM_DAYS} days, not {days}")
     deleted = 0
-    for relation in read_manifest(root).tables:
-        table = DeltaTable(str(root / "tables" / relation))
+    for published in read_manifest(root).tables.values():
+        table = DeltaTable(str(root / published.folder))
         deleted += len(table.vacuum(retention_hours=days * 24, dry_run=False))
     return deleted
 
 
 def erase(root: Path, wanted: Mapping[str, Mapping[str, Sequence[str]]], *, run_id: str, committed_at: str) -> int:
-    """Delete rows by the values of a column, from published tables and staged files, and every older version of them.
+    """Delete rows by the values of a column, from published tables, staged files and every older version.
+
+    A table that held some is written anew in a folder of its own; once the manifest names it, the old one goes.
 
     Args:
         root: the store.
@@ -102,16 +100,22 @@ def erase(root: Path, wanted: Mapping[str, Mapping[str, Sequence[str]]], *, run_
     before = read_manifest(root)
     tables, count = dict(before.tables), 0
     for relation, columns in wanted.items():
+        count += sum(_erase_staged(root, before, relation, column, values) for column, values in columns.items())
+        if relation not in before.tables:
+            continue
+        rows = DeltaTable(str(root / before.tables[relation].folder)).to_pyarrow_dataset()
+        is_wanted = pc.scalar(False)
         for column, values in columns.items():
-            count += _erase_staged(root, before, relation, column, values)
-            if relation not in tables or not values:
-                continue
-            listed = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-            table = DeltaTable(str(root / "tables" / relation))
-            count += int(table.delete(f"{column} IN ({listed})")["num_deleted_rows"] or 0)
-            table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-            tables[relation] = describe_table(root, relation, tables[relation])
+            is_wanted |= pc.field(column).isin(pa.array(list(values), pa.string()))
+        if found := rows.count_rows(filter=is_wanted):
+            count += found
+            kept = rows.scanner(filter=~is_wanted).to_reader()
+            folder = f"tables/{relation}-{before.seq + 1:08d}"
+            tables[relation] = rewrite_rows(root, relation, folder, kept, run_id=run_id, seq=str(before.seq + 1))
     write_manifest(root, next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
+    for relation, published in before.tables.items():
+        if tables[relation].folder != published.folder:
+            shutil.rmtree(root / published.folder)
     return count
 
 

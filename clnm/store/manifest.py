@@ -5,6 +5,7 @@ A commit writes its files first and replaces the manifest last, so a reader sees
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -23,8 +24,14 @@ class Published:
     """A published table: its Delta version, and its Parquet files grouped by schema (paths relative to the root)."""
 
     version: int
+    folder: str
+    """Relative to the root. A table that was written anew (a patient was forgotten) lives in a new folder."""
     files: Mapping[str, tuple[str, ...]]
     """Schema hash to files: one `read_parquet` for each."""
+
+    def all_files(self) -> list[str]:
+        """The table's files, relative to the root."""
+        return [path for group in self.files.values() for path in group]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,9 @@ def read_manifest(root: Path) -> Manifest:
     except FileNotFoundError:
         return Manifest()
     except (OSError, ValueError):
-        raise StoreError("the store's manifest.json cannot be read; restore it from a backup") from None
+        content = None
+    if not isinstance(content, dict):
+        raise StoreError("the store's manifest.json cannot be read; restore it from a backup")
     if content.get("format") != _FORMAT:
         raise StoreError(f"the store is of format {content.get('format')}, this clnm reads {_FORMAT}; use a newer clnm")
     return Manifest(
@@ -74,7 +83,11 @@ def read_manifest(root: Path) -> Manifest:
         run_id=content["run_id"],
         committed_at=content["committed_at"],
         tables={
-            name: Published(entry["version"], {key: tuple(paths) for key, paths in entry["files"].items()})
+            name: Published(
+                entry["version"],
+                entry.get("folder", f"tables/{name}"),
+                {key: tuple(paths) for key, paths in entry["files"].items()},
+            )
             for name, entry in content["tables"].items()
         },
         staged={
@@ -93,7 +106,11 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
         "run_id": manifest.run_id,
         "committed_at": manifest.committed_at,
         "tables": {
-            name: {"version": entry.version, "files": {key: list(paths) for key, paths in entry.files.items()}}
+            name: {
+                "version": entry.version,
+                "folder": entry.folder,
+                "files": {key: list(paths) for key, paths in entry.files.items()},
+            }
             for name, entry in sorted(manifest.tables.items())
         },
         "staged": {
@@ -120,7 +137,8 @@ def replace_file(path: Path, content: bytes) -> None:
         scratch.rename(path)
         sync_folder(path.parent)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise StoreError(f"the store cannot be written ({error.strerror}); the last state is intact") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,6 +32,7 @@ class Store:
         self.root = root
         self._installation = Installation(root, tuple(variables), outcome)
         self._connections: dict[bool, tuple[int, duckdb.DuckDBPyConnection]] = {}
+        atexit.register(self.close)
 
     @contextmanager
     def writer(self, *, run_id: str, command: str, started_at: datetime) -> Iterator[Writer]:

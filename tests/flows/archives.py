@@ -39,7 +39,7 @@ def busbra(directory: Path, *, radiomics: str = SMALL_RADIOMICS, deep: bool = Fa
             f'[[center]]\nname = "{center}"\nrole = "{roles[device]}"\narchive = ["{center}/pictures"]\n'
             f'index = "{center}/images.csv"\nclinical = "{center}/clinical.csv"\n'
             '[center.columns]\npatient = "Case"\nmalignant = "Pathology"\n'
-            '[center.values.malignant]\nmalignant = 1\nbenign = 0\n'
+            "[center.values.malignant]\nmalignant = 1\nbenign = 0\n"
         )
     text.append('[clinical]\nside = { type = "category", levels = ["left", "right"] }\n')
     (directory / "radiomics.yaml").write_text(radiomics, encoding="utf-8")
@@ -60,8 +60,15 @@ def _write_center(folder: Path, center: str, rows: list[dict[str, str]], images:
             for path in (image, mask.with_suffix(".png")):
                 (pictures / path.name).write_bytes(path.read_bytes())
             day = first + timedelta(days=int(row["Case"]) % 300)
-            table.writerow([f"pictures/{image.name}", f"pictures/{mask.with_suffix('.png').name}", row["Case"],
-                            f"{day:%Y-%m-%d}", row["Device"]])
+            table.writerow(
+                [
+                    f"pictures/{image.name}",
+                    f"pictures/{mask.with_suffix('.png').name}",
+                    row["Case"],
+                    f"{day:%Y-%m-%d}",
+                    row["Device"],
+                ]
+            )
     with (folder / "clinical.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["Case", "Pathology", "side"])

@@ -18,7 +18,12 @@ REGISTERED = (asking, models, setting_up, stages, store)
 def clnm(*arguments, cwd=None, env=None):
     return subprocess.run(
         [sys.executable, "-c", "from clnm.cli import main; main()", *arguments],
-        capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=env,
+        timeout=120,
     )
 
 

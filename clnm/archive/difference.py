@@ -1,0 +1,88 @@
+"""The walk against the ledger: which files are new, changed or gone. Set by set, with no object per unchanged file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clnm.archive.ledger import TRY_AGAIN, Ledger
+from clnm.archive.walk import FoundFile
+from clnm.entities import FileStatus
+
+MAX_VANISHED = 0.5
+"""More of a source's known files gone at once than this: a mount is gone, not the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one source's walk says against the ledger."""
+
+    changed: list[tuple[FoundFile, int | None]]
+    """Files to look at, with the ledger's row of the file as it was; in the order of paths."""
+    gone: np.ndarray
+    """Rows of the ledger whose file is no longer there."""
+    known_count: int
+    """Files of the source that were there at the last look."""
+
+    @property
+    def is_a_gone_mount(self) -> bool:
+        """Whether so much vanished at once that it is not files that were deleted."""
+        return len(self.gone) > MAX_VANISHED * self.known_count
+
+
+def compare(found: Sequence[FoundFile], known: Ledger, source: str) -> Difference:
+    """One source's files against the ledger: by path, then by size, modification time and inode.
+
+    Any difference counts, never just "newer": clocks are wrong, and restored files are older.
+    """
+    rows = np.flatnonzero(_equal(known, "source", source))
+    before = known.files.take(pa.array(rows)) if len(rows) else known.files.slice(0, 0)
+    paths = pa.array([file.path for file in found], pa.binary())
+    place = _numbers(pc.index_in(paths, value_set=before.column("path").combine_chunks()))
+    is_known = place >= 0
+    is_same = is_known.copy()
+    for name, values in (
+        ("size_bytes", [file.size_bytes for file in found]),
+        ("mtime_ns", [file.mtime_ns for file in found]),
+        ("inode", [file.inode for file in found]),
+    ):
+        seen = np.fromiter(values, dtype=np.int64, count=len(found))
+        is_same &= _numbers(before.column(name))[place] == seen if len(before) else False
+    if len(before):
+        is_same &= ~_unsettled(before)[place]
+    changed = [(found[i], int(rows[place[i]]) if is_known[i] else None) for i in np.flatnonzero(~is_same).tolist()]
+    was_here = _numbers(pc.not_equal(before.column("status"), FileStatus.GONE.value)).astype(bool)
+    is_gone = was_here.copy()
+    is_gone[place[is_known]] = False
+    is_gone &= ~_hidden(before, [file.hides for file in found if file.refusal is not None])
+    return Difference(sorted(changed), rows[is_gone], int(was_here.sum()))
+
+
+def _unsettled(before: pa.Table) -> np.ndarray:
+    """Files that are looked at again although they look the same."""
+    status, reason = before.column("status"), before.column("reason")
+    waits = pc.is_in(status, value_set=pa.array([FileStatus.PENDING.value, FileStatus.GONE.value]))
+    return _numbers(pc.or_(waits, pc.is_in(reason, value_set=pa.array(sorted(TRY_AGAIN))))).astype(bool)
+
+
+def _hidden(before: pa.Table, prefixes: Sequence[bytes | None]) -> np.ndarray:
+    """Known files below a folder or in an archive that cannot be read now: they are not gone."""
+    hidden = np.zeros(len(before), dtype=bool)
+    for prefix in prefixes:
+        if prefix is not None:
+            hidden |= np.array([path.startswith(prefix) for path in before.column("path").to_pylist()], dtype=bool)
+    return hidden
+
+
+def _equal(known: Ledger, name: str, value: str) -> np.ndarray:
+    return _numbers(pc.equal(known.column(name), value)).astype(bool)
+
+
+def _numbers(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """As numpy; null is -1 (and not a row)."""
+    filled = values if pa.types.is_boolean(values.type) else pc.fill_null(values, -1)
+    return np.asarray(filled.to_numpy(zero_copy_only=False) if isinstance(filled, pa.Array) else filled.to_numpy())

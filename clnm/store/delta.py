@@ -1,0 +1,125 @@
+"""One Delta table on disk: append to it, describe it, write it anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError
+
+from clnm.errors import StoreError
+from clnm.store.manifest import Published, sync_folder
+from clnm.store.tables import TABLES
+
+COMPRESSION = "zstd"
+WRITER = WriterProperties(compression=COMPRESSION.upper())
+_TRANSACTION = "clnm"
+"""One application name for all commits: Delta keeps the last version of each name for ever."""
+
+
+def append_rows(root: Path, relation: str, content: pa.Table, before: Published | None, **note: str) -> Published:
+    """Append to a table (or begin it) and sync what was written; the manifest does not know of it yet.
+
+    Args:
+        root: the store.
+        relation: the table.
+        content: rows with every column, lineage included.
+        before: the table as the manifest knows it; None when it knows of none.
+        note: `run_id` and `seq` of the commit, kept in the table's history.
+
+    Raises:
+        StoreError: the disk, or a column whose type differs from that of the published rows.
+    """
+    folder = before.folder if before else f"tables/{relation}"
+    try:
+        write_deltalake(
+            str(root / folder),
+            content,
+            mode="append",
+            partition_by=["center"] if TABLES[relation].has_center else None,
+            schema_mode="merge",
+            writer_properties=WRITER,
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(_TRANSACTION, int(note["seq"]))], custom_metadata=note
+            ),
+        )
+        after = describe_table(root, folder, before)
+        _sync(root, folder, after, before)
+    except (DeltaError, OSError, pa.ArrowException) as error:
+        raise StoreError(
+            f"table {relation} cannot be written ({_why(error)}); the last state is intact, run again when mended"
+        ) from error
+    return after
+
+
+def rewrite_rows(root: Path, relation: str, folder: str, batches: pa.RecordBatchReader, **note: str) -> Published:
+    """Begin a table anew in `folder`, from `batches`: nothing of its older versions is in it."""
+    write_deltalake(
+        str(root / folder),
+        batches,
+        partition_by=["center"] if TABLES[relation].has_center else None,
+        writer_properties=WRITER,
+        commit_properties=CommitProperties(
+            app_transactions=[Transaction(_TRANSACTION, int(note["seq"]))], custom_metadata=note
+        ),
+    )
+    after = describe_table(root, folder, None)
+    _sync(root, folder, after, None)
+    return after
+
+
+def compact_rows(root: Path, before: Published) -> Published:
+    """Merge a table's small files; the old ones stay until `vacuum`."""
+    DeltaTable(str(root / before.folder)).optimize.compact(writer_properties=WRITER)
+    after = describe_table(root, before.folder, before)
+    _sync(root, before.folder, after, before)
+    return after
+
+
+def describe_table(root: Path, folder: str, before: Published | None) -> Published:
+    """The table as it stands: its version and its files by schema; known files are not opened again."""
+    table = DeltaTable(str(root / folder))
+    paths = sorted(f"{folder}/{uri.rsplit(f'/{folder}/', 1)[1]}" for uri in table.file_uris())
+    known = {path: key for key, group in before.files.items() for path in group} if before else {}
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        groups.setdefault(known.get(path) or _schema_hash(root / path), []).append(path)
+    return Published(table.version(), folder, {key: tuple(group) for key, group in groups.items()})
+
+
+def _sync(root: Path, folder: str, after: Published, before: Published | None) -> None:
+    """Make the new files survive a power cut before the manifest names them."""
+    old = set(before.all_files()) if before else set()
+    new = [root / path for path in after.all_files() if path not in old]
+    new.append(root / folder / "_delta_log" / f"{after.version:020d}.json")
+    for path in new:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for parent in _unique(path.parent for path in new):
+        sync_folder(parent)
+
+
+def _unique(folders: Iterable[Path]) -> list[Path]:
+    return list(dict.fromkeys(folders))
+
+
+def _schema_hash(path: Path) -> str:
+    schema = pq.read_schema(path)
+    columns = [(field.name, str(field.type)) for field in schema]
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:12]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first = str(error).splitlines()[0] if str(error) else ""
+    return first if "/" not in first and len(first) < 200 else type(error).__name__
