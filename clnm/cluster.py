@@ -26,6 +26,8 @@ _WORKER_ENVIRONMENT = {
 _ALLOWED_FAILURES = 1
 """A task may see its worker die once (an innocent neighbour's death); the second time the shard is halved."""
 _CONNECT_SECONDS = 30
+_NEVER = "30 days"
+"""A local worker that died is started again by its nanny; a cluster that gives it up meanwhile stops for ever."""
 
 Shard = Sequence[Any]
 Work = Callable[[Sequence[Any]], list[Any]]
@@ -144,6 +146,7 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
         "distributed.worker.daemon": False,
+        "distributed.deploy.lost-worker-timeout": _NEVER,
         "distributed.admin.log-format": "%(message)s",
     }
     with dask.config.set(settings):
@@ -161,7 +164,8 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=f"{memory_per_worker_gib}GiB",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
                 silence_logs="CRITICAL",
                 env=_WORKER_ENVIRONMENT,
                 local_directory=os.environ.get("TMPDIR"),

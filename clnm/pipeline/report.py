@@ -31,7 +31,7 @@ def report(run: Run) -> None:
         score_counts=store.frame("score_counts_by_center"),
         model_versions=store.frame("model_versions_now"),
         evaluations=store.frame("latest_evaluations"),
-        predictions=store.frame("external_predictions"),
+        predictions=store.relation("external_predictions").to_pandas(),
         center_health=store.frame("latest_health"),
         drift=store.frame("latest_drift"),
         performance=store.frame("latest_performance"),

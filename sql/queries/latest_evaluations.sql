@@ -13,5 +13,9 @@ SELECT
 FROM evaluations
 WHERE
     commit_seq = (SELECT max(latest.commit_seq) FROM evaluations AS latest)
-    OR model_version IN (SELECT champions.model_version FROM model_versions AS champions WHERE champions.status = 'champion')
+    OR model_version IN (
+        SELECT champions.model_version
+        FROM model_versions AS champions
+        WHERE champions.status = 'champion'
+    )
 ORDER BY model_version, algorithm, cohort, center, metric
