@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _VERSION = 1
 _STAMP = "simulation.json"
 _SECOND_READER_FRACTION = 0.2
 _CLIP_FRAMES = 4
+_SETTLED_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def simulate_archive(
             if progress:
                 progress(done, len(jobs))
     planted = _plant(directory, cases, persons) if faults else []
+    _settle(directory / "archives", until)
     return _stamp(directory, wanted, cases, until, planted)
 
 
@@ -162,6 +165,14 @@ def _plant(directory: Path, cases: Sequence[Case], persons: Sequence[dicom.Perso
     planted = plant_faults(directory, images)
     tables.write_text(directory / "truth" / "faults.csv", faults_csv(planted))
     return planted
+
+
+def _settle(folder: Path, until: datetime) -> None:
+    """Date the files back: a file that was touched a moment ago looks like one that is still being copied."""
+    moment = min(until.timestamp(), time.time() - _SETTLED_SECONDS)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, (moment, moment), follow_symlinks=False)
 
 
 @contextmanager

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -11,8 +15,9 @@ from clnm.errors import StoreError, UserError
 from clnm.store.manifest import Manifest
 from clnm.store.warehouse import Installation, build_views, data_files
 
-_ALLOWED = {"SELECT", "EXPLAIN"}
-"""What DuckDB's parser calls SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW and SUMMARIZE; and EXPLAIN."""
+_READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+"""The parts of a parsed statement that only read. `WITH t AS (COPY ...)` is a SELECT to the parser, and writes."""
+_EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?(\s*\([^)]*\))?", re.IGNORECASE)
 
 
 def answer(installation: Installation, manifest: Manifest, question: str, as_of: datetime | None) -> pa.Table:
@@ -42,12 +47,33 @@ def answer(installation: Installation, manifest: Manifest, question: str, as_of:
 
 def _demand_one_question(connection: duckdb.DuckDBPyConnection, question: str) -> None:
     try:
-        statements = connection.extract_statements(question)
+        kinds = [statement.type.name for statement in connection.extract_statements(question)]
     except duckdb.Error as error:
         raise UserError(_first_sentences(str(error))) from None
-    kinds = [statement.type.name for statement in statements]
-    if len(kinds) != 1 or kinds[0] not in _ALLOWED:
-        raise UserError(f"one SELECT, DESCRIBE or EXPLAIN, please; this is {', '.join(kinds) or 'nothing'}")
+    explained = _EXPLAIN.sub("", question, count=1) if kinds == ["EXPLAIN"] else question
+    if len(kinds) != 1 or not _only_reads(connection, explained):
+        raise UserError(
+            f"one SELECT, DESCRIBE or EXPLAIN that only reads, please; this is {', '.join(kinds) or 'nothing'}"
+        )
+
+
+def _only_reads(connection: duckdb.DuckDBPyConnection, question: str) -> bool:
+    """Whether every part of the parsed statement is one that reads: what is not known to read is refused."""
+    row = connection.execute("SELECT json_serialize_sql(?)", [question]).fetchone()
+    parsed = json.loads(row[0]) if row else {"error": True}
+    nodes = {kind for kind in _types(parsed) if kind.endswith("_NODE")}
+    return not parsed["error"] and bool(nodes) and nodes <= _READS
+
+
+def _types(parsed: Any) -> Iterator[str]:
+    if isinstance(parsed, dict):
+        if isinstance(parsed.get("type"), str):
+            yield parsed["type"]
+        for part in parsed.values():
+            yield from _types(part)
+    elif isinstance(parsed, list):
+        for part in parsed:
+            yield from _types(part)
 
 
 def _lock_down(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:

@@ -23,7 +23,7 @@ from clnm.store.tables import LINEAGE, TABLES, Table
 class Batch:
     """What one commit will do. Nothing happens before the block ends without an error."""
 
-    clinical_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    clinical_types: Mapping[str, pa.DataType]
     """The types of the installation's clinical variables."""
     staged: list[tuple[str, str, pa.Table]] = field(default_factory=list)
     appended: list[tuple[str, pa.Table]] = field(default_factory=list)
@@ -75,11 +75,11 @@ class Writer:
         root: Path,
         run_id: str,
         *,
-        clinical_types: Mapping[str, pa.DataType] | None = None,
+        clinical_types: Mapping[str, pa.DataType],
         after_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._root, self._run_id, self._after_commit = root, run_id, after_commit
-        self._clinical_types = clinical_types or {}
+        self._clinical_types = clinical_types
         self.is_changed = False
         """Whether a published table changed since this writer began."""
         self._is_broken_off = False

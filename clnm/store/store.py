@@ -43,7 +43,12 @@ class Store:
             StoreError: the store cannot be written.
         """
         with hold_lock(self.root, run_id=run_id, command=command, since=started_at):
-            writer = Writer(self.root, run_id, after_commit=self._refresh_catalog)
+            writer = Writer(
+                self.root,
+                run_id,
+                clinical_types=self._installation.clinical_types(),
+                after_commit=self._refresh_catalog,
+            )
             try:
                 yield writer
             finally:

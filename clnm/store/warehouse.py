@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class Installation:
     root: Path
     variables: tuple[ClinicalVariable, ...]
     outcome: str
+
+    def clinical_types(self) -> dict[str, pa.DataType]:
+        """The columns of the clinical variables."""
+        return {variable.name: _TYPES[variable.kind] for variable in self.variables}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def build_views(
 def write_catalog(installation: Installation, manifest: Manifest, *, with_comments: bool = True) -> int:
     """Build the catalogue beside the old one and rename it over; returns how many relations it holds."""
     path = installation.root / CATALOG
-    scratch = path.with_name(CATALOG + ".scratch")
+    scratch = path.with_name(f"{CATALOG}.{os.getpid()}.scratch")
     scratch.unlink(missing_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{_quoted(scratch)}' AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
@@ -135,7 +140,7 @@ def rows_of(connection: duckdb.DuckDBPyConnection, question: str) -> list[dict[s
 
 def data_files(installation: Installation, manifest: Manifest) -> list[str]:
     """Every Parquet file the views read, absolute: all that `clnm sql` may open."""
-    published = [path for entry in manifest.tables.values() for group in entry.files.values() for path in group]
+    published = [path for entry in manifest.tables.values() for path in entry.all_files()]
     empties = [str(_empty_file(installation, table)) for table in TABLES.values()]
     return [str(installation.root / path) for path in published] + empties
 
@@ -167,8 +172,8 @@ def _empty_file(installation: Installation, table: Table) -> Path:
     """A Parquet file without rows but with every column, so that any question works on an empty store."""
     schema = table.schema()
     if table.name == "clinical":
-        for variable in installation.variables:
-            schema = schema.append(pa.field(variable.name, _TYPES[variable.kind]))
+        for name, kind in installation.clinical_types().items():
+            schema = schema.append(pa.field(name, kind))
     digest = hashlib.sha256(schema.to_string().encode()).hexdigest()[:12]
     path = installation.root / "tables" / "empty" / f"{table.name}-{digest}.parquet"
     if not path.exists():

@@ -18,7 +18,7 @@ PER_RUN = {"runs", "run_costs", "drift", "center_health", "performance", "check_
 pytestmark = pytest.mark.long
 
 
-def make_installation(directory, *, patients=64, deep=False, drift=(), faults=False):
+def make_installation(directory, *, patients=112, deep=False, drift=(), faults=False):
     simulate_archive(
         directory,
         patients=patients,
@@ -57,7 +57,7 @@ def row_counts(config):
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
-    """One nightly over 64 simulated patients, with every planted fault, radiomics and embeddings."""
+    """One nightly over 112 simulated patients, with every planted fault, radiomics and embeddings."""
     config = make_installation(tmp_path_factory.mktemp("night"), deep=True, faults=True)
     return config, run_night(config)
 
@@ -83,7 +83,7 @@ def test_every_planted_fault_is_named_with_its_reason(night):
 
 def test_every_case_is_scored(night):
     config, _ = night
-    assert answers(config, "SELECT status, count(*) FROM worklist GROUP BY status") == [("scored", 64)]
+    assert answers(config, "SELECT status, count(*) FROM worklist GROUP BY status") == [("scored", 112)]
 
 
 def test_every_roi_has_radiomics_and_an_embedding(night):
@@ -117,8 +117,8 @@ def test_the_page_and_the_mail_are_written(night):
     config, _ = night
     page = (config.parent / "store" / "report" / "index.html").read_text(encoding="utf-8")
     mail = (config.parent / "store" / "report" / "morning.txt").read_text(encoding="utf-8")
-    assert "not a medical device" in page
-    assert "64 of 64 cases scored" in mail
+    assert "Not a medical device" in page
+    assert "112 of 112 cases scored" in mail
     assert len(mail.splitlines()) <= 40
 
 
@@ -128,7 +128,7 @@ def test_no_name_or_path_of_the_archive_is_in_anything_public(night):
     names = answers(config, f"SELECT patient FROM read_csv('{config.parent}/truth/truth.csv', all_varchar = true)")
     folders = {path.name for path in (config.parent / "archives").glob("C2/*") if path.is_dir()} - {"masks", "incoming"}
     needles = [text.encode() for text in {name for (name,) in names} | folders if len(text) > 5]
-    assert len(needles) > 64
+    assert len(needles) > 112
     store = config.parent / "store"
     public = [path for path in store.rglob("*") if path.is_file() and "private" not in path.relative_to(store).parts]
     hits = [(path.name, needle) for path in public for needle in needles if needle in path.read_bytes()]
