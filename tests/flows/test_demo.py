@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, through the flow: everybody scored, the pictures matter, the second time is nothing new."""
+"""The demo as a newcomer runs it, through the flow: everybody scored, the pictures matter, a second run adds nothing."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ def demo(tmp_path_factory):
 
 
 def test_it_ends_with_everybody_scored_and_a_report(demo):
-    config, result = demo
+    _, result = demo
     assert result.returncode == 0, result.stderr
     assert "214 of 214 cases scored" in result.stdout
     report = re.search(r"^report: (.+)$", result.stdout, re.MULTILINE)
