@@ -10,6 +10,8 @@ from clnm.features.radiomics import extract_reference
 ENGINES: tuple[str, ...] = ("fast", "pyradiomics")
 _IN_MM = ("shape2D_", "log-sigma-", "_TotalEnergy", "gradient_")
 """Columns whose value depends on the pixel spacing: null where the spacing is unknown, never wrong."""
+_RATIOS = ("shape2D_Elongation", "shape2D_Sphericity", "shape2D_SphericalDisproportion")
+"""Shape without a unit: the same at any spacing of square pixels, and pictures without a spacing have square pixels."""
 
 
 def extract(
@@ -51,7 +53,7 @@ def extract(
 
 
 def _is_in_mm(name: str) -> bool:
-    return any(part in name for part in _IN_MM)
+    return any(part in name for part in _IN_MM) and not name.endswith(_RATIOS)
 
 
 def _extract_by_both(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from clnm.settings import make_pseudonym_key
+from clnm.simulate.tables import RADIOMICS_YAML
+
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 SMALL_RADIOMICS = """\
@@ -20,7 +23,7 @@ setting: {binCount: 32, label: 1}
 """
 
 
-def busbra(directory: Path, *, radiomics: str = SMALL_RADIOMICS, deep: bool = False) -> Path:
+def busbra(directory: Path, *, radiomics: str = RADIOMICS_YAML, deep: bool = False) -> Path:
     """A project over BUS-BRA: one center per scanner, malignant is the outcome, one index table per center."""
     source = SHARED / "busbra"
     if not source.is_dir():
@@ -30,7 +33,12 @@ def busbra(directory: Path, *, radiomics: str = SMALL_RADIOMICS, deep: bool = Fa
         rows = list(csv.DictReader(file))
     devices = sorted({row["Device"] for row in rows})
     roles = dict(zip(devices, ("train", "train", "external", "external"), strict=True))
-    text = [f'[store]\nroot = "store"\n[outcome]\nname = "malignant"\n[deep]\nenabled = {str(deep).lower()}\n']
+    text = [
+        '[store]\nroot = "store"',
+        '[pseudonyms]\nkey_file = "secrets/pseudonym.key"',
+        '[outcome]\nname = "malignant"',
+        f"[deep]\nenabled = {str(deep).lower()}",
+    ]
     for number, device in enumerate(devices, start=1):
         center = f"B{number}"
         mine = [row for row in rows if row["Device"] == device]
@@ -42,6 +50,7 @@ def busbra(directory: Path, *, radiomics: str = SMALL_RADIOMICS, deep: bool = Fa
             "[center.values.malignant]\nmalignant = 1\nbenign = 0\n"
         )
     text.append('[clinical]\nside = { type = "category", levels = ["left", "right"] }\n')
+    make_pseudonym_key(directory / "secrets" / "pseudonym.key")
     (directory / "radiomics.yaml").write_text(radiomics, encoding="utf-8")
     (directory / "clnm.toml").write_text("\n".join(text), encoding="utf-8")
     return directory / "clnm.toml"

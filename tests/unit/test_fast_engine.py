@@ -236,6 +236,7 @@ def test_without_spacing_what_millimetres_enter_is_null_and_the_rest_is_that_of_
     null = {name for name, value in unknown.items() if value is None}
     assert {name.split("_")[1] for name in null if name.startswith("original_")} == {"shape2D", "firstorder"}
     assert "original_firstorder_TotalEnergy" in null
+    assert not null & {"original_shape2D_Elongation", "original_shape2D_Sphericity"}
     assert {name.split("_")[0].split("-")[0] for name in null} >= {"log", "gradient"}
     assert {name: value for name, value in unknown.items() if value is not None} == {
         name: value for name, value in grid.items() if name not in null
