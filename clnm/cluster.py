@@ -146,6 +146,7 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
         "distributed.worker.daemon": False,
+        "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
         "distributed.deploy.lost-worker-timeout": _NEVER,
         "distributed.admin.log-format": "%(message)s",
     }
@@ -167,7 +168,6 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},
                 silence_logs="CRITICAL",
-                env=_WORKER_ENVIRONMENT,
                 local_directory=os.environ.get("TMPDIR"),
             ) as cluster,
             Client(cluster) as client,

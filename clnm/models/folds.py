@@ -12,10 +12,11 @@ def deal_folds(outcome: np.ndarray, patients: np.ndarray, n_folds: int, seed: in
     """Split rows into `n_folds` by patient, stratified by whether any of the patient's rows is positive.
 
     Fewer folds come back where a class has fewer patients than `n_folds` (never fewer than two), so that no fold is
-    without positives while there are enough of them. The same seed deals the same folds, whatever the row order of
-    the frame's other columns.
+    without positives while there are enough of them. Patients are dealt in the order they come in, not in that of their
+    keys: another pseudonym key deals the same folds.
     """
-    keys, group = np.unique(patients.astype(str), return_inverse=True)
+    keys, first, group = np.unique(patients.astype(str), return_index=True, return_inverse=True)
+    group = np.argsort(np.argsort(first))[group]
     is_positive = np.zeros(len(keys), dtype=bool)
     np.logical_or.at(is_positive, group, outcome.astype(bool))
     scarce = int(min(is_positive.sum(), (~is_positive).sum()))

@@ -82,15 +82,17 @@ def train_models(
 
     `frame` has one row per case: case_key, patient_key, center, role, the clinical variables, `outcome` (boolean, never
     null), radiomics columns (float, NaN where missing) and, where there are any, `embedding` (a sequence of floats or
-    null). Its row order does not matter. `map_folds` may run the outer folds elsewhere (it is handed a picklable
-    function); `progress` is called with folds done and in all.
+    null). Its row order does not matter, and neither do the values of the keys but among ties of `acquired_at`.
+    `map_folds` may run the outer folds elsewhere (it is handed a picklable function); `progress` is called with folds
+    done and in all.
 
     Raises `UserError` where the train rows are too few to learn from.
     """
     options = options or TrainingOptions()
     if frame[outcome].isna().any():
         raise ValueError("the training frame has rows without an outcome")
-    ordered = frame.sort_values("case_key", kind="stable").reset_index(drop=True)
+    order = [name for name in ("center", "acquired_at", "case_key") if name in frame.columns]
+    ordered = frame.sort_values(order, kind="stable").reset_index(drop=True)
     train, layout, warnings = usable_rows(ordered[ordered["role"] == Role.TRAIN], outcome, variables, radiomics_columns)
     fitted, held_out = _cross_validate(train, layout, options, progress, map_folds)
     external = ordered[ordered["role"] == Role.EXTERNAL]

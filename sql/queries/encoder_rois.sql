@@ -9,4 +9,4 @@ FROM cases
 INNER JOIN rois ON cases.roi_key = rois.roi_key
 INNER JOIN images ON rois.image_key = images.image_key
 WHERE list_contains($centers::VARCHAR[], cases.center)
-ORDER BY cases.roi_key
+ORDER BY cases.center, cases.acquired_at, cases.roi_key

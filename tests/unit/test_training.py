@@ -139,6 +139,13 @@ def test_external_rows_decide_nothing():
     assert [c.auc_cv for c in first.candidates] == [c.auc_cv for c in second.candidates]
 
 
+def test_another_pseudonym_key_deals_the_same_folds_and_fits_the_same_models():
+    frame = cohort()
+    frame["acquired_at"] = pd.date_range("2025-01-01", periods=len(frame), tz="UTC")
+    renamed = frame.assign(case_key=frame["case_key"].str[::-1], patient_key=frame["patient_key"].str[::-1])
+    assert bundles(train(renamed)) == bundles(train(frame))
+
+
 def test_rows_of_role_score_are_not_looked_at():
     frame = cohort()
     extra = frame.tail(10).assign(role="score", case_key=[f"z{i}" for i in range(10)])
@@ -146,7 +153,7 @@ def test_rows_of_role_score_are_not_looked_at():
 
 
 def test_a_held_out_patient_changes_nothing_in_the_models_that_judge_them():
-    frame = cohort(n=120, n_external=0)
+    frame = cohort(n=120, n_external=0).sort_values(["center", "case_key"])
     rows, layout, _ = usable_rows(frame, "clnm", VARIABLES, radiomics_columns(frame))
     seen = []
 
