@@ -10,8 +10,8 @@ from importlib import resources
 from clnm.errors import UserError, nearest
 
 _DEEP = ("crops", "deep", "networks")
-_NEITHER = ("__init__", "catalog", "pretext")
-"""A pretext makes weights, and weights have a checksum of their own."""
+_NEITHER = ("__init__", "catalog", "pretext", "robustness")
+"""A pretext makes weights, which have a checksum of their own; robustness asks for features and makes none."""
 _MODULES = {"radiomics": None, "deep": _DEEP}
 """The modules whose source decides a set's values; None: all that are not of another set. A change is a new version."""
 

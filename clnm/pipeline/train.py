@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clnm.entities import ModelStatus
 from clnm.errors import UserError
 from clnm.pipeline.models import make_champion
+from clnm.pipeline.robustness import judge_robustness, robust_features
 from clnm.pipeline.run import Run, rows
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def train(run: Run, *, promote: bool = False) -> None:
 
     installation = run.installation
     store, settings = installation.store, installation.settings
+    judge_robustness(run)
     frame = store.training_frame(run.as_of)
     if frame.empty:
         raise UserError("no case has both features and an outcome yet; `clnm status` shows what is there")
@@ -40,7 +42,7 @@ def train(run: Run, *, promote: bool = False) -> None:
         frame,
         outcome=settings.outcome.name,
         variables=settings.variables(),
-        radiomics_columns=store.feature_names(),
+        radiomics_columns=robust_features(run),
     )
     best = training.candidates[training.champion]
     champion = store.run_query("champion")

@@ -107,6 +107,18 @@ def test_nine_models_stand_in_the_registry_and_one_is_champion(night):
     assert answers(config, counts) == [(9, 1)]
 
 
+def test_every_feature_is_judged_for_robustness_and_no_model_reads_a_fragile_one(night):
+    config, _ = night
+    judged = answers(config, "SELECT feature, is_robust, n_perturbed FROM feature_robustness")
+    features = {name for (name,) in answers(config, "SELECT DISTINCT feature FROM features_long")}
+    assert {name for name, _, _ in judged} >= features
+    assert {n for _, _, n in judged} == {24}
+    fragile = {name for name, verdict, _ in judged if verdict is False}
+    assert fragile
+    for meta in (config.parent / "store" / "models").glob("2*/*.json"):
+        assert not [name for name in fragile if f'"{name}"' in meta.read_text(encoding="utf-8")]
+
+
 def test_each_center_has_a_verdict(night):
     config, _ = night
     verdicts = dict(answers(config, "SELECT center, verdict FROM center_health"))

@@ -1,0 +1,131 @@
+"""Robustness of the radiomics features, judged on train centers alone and before any outcome is read."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from clnm import cluster
+from clnm.features.parameters import read_parameters
+from clnm.imaging import cache
+from clnm.pipeline.encoder import spacing
+from clnm.pipeline.extract import TIME_LIMIT_SECONDS, Extractor, RoiTask
+from clnm.pipeline.run import Run, rows
+
+SAMPLE_PER_CENTER = 12
+"""ROIs of each train center that are perturbed, evenly spread over time."""
+_SHARD_SIZE = 4
+
+
+def judge_robustness(run: Run) -> None:
+    """Judge every feature of the current set, unless the set was judged before; rows of `feature_robustness`."""
+    store = run.installation.store
+    version = store.run_query("feature_set_now")[0]["feature_set_version"]
+    if version is None or store.run_query("robustness_of", feature_set_version=version):
+        return
+    from clnm.features.robustness import icc_2_1, is_robust
+
+    names = store.feature_names()
+    readers = _rated_by_readers(store.table("reader_ratings", centers=list(run.installation.train_centers)), names)
+    perturbed = _rated_when_perturbed(run, names)
+    by_readers = icc_2_1(readers) if len(readers) else None
+    by_perturbation = icc_2_1(perturbed) if len(perturbed) else None
+    verdicts = is_robust(by_readers, by_perturbation)
+    judged = [
+        {
+            "feature": name,
+            "icc": _number(by_readers and by_readers.icc[place]),
+            "icc_lower": _number(by_readers and by_readers.lower[place]),
+            "n": len(readers),
+            "perturbation_icc": _number(by_perturbation and by_perturbation.icc[place]),
+            "perturbation_icc_lower": _number(by_perturbation and by_perturbation.lower[place]),
+            "n_perturbed": len(perturbed),
+            "is_robust": verdicts[place] if len(verdicts) else None,
+            "feature_set_version": version,
+        }
+        for place, name in enumerate(names)
+    ]
+    with run.commit() as batch:
+        batch.append("feature_robustness", rows("feature_robustness", judged))
+
+
+def robust_features(run: Run) -> list[str]:
+    """The features that models may use: all but those judged not robust."""
+    store = run.installation.store
+    fragile = {row["feature"] for row in store.run_query("fragile_features")}
+    names = [name for name in store.feature_names() if name not in fragile]
+    if not names and fragile:
+        run.logger.warning("training", caution="no feature is robust; all are used")
+        return store.feature_names()
+    return names
+
+
+def perturb_shard(extractor: Extractor, tasks: Sequence[RoiTask]) -> list[tuple[str, list[dict[str, float | None]]]]:
+    """Each ROI's features under every perturbation, on a worker; none for a ROI that cannot be computed once."""
+    from clnm.features.extraction import extract
+    from clnm.features.radiomics import ExtractionError
+    from clnm.features.robustness import perturb
+
+    found = []
+    for task in tasks:
+        luminance = cache.read_image(extractor.pixels, task.image_key)
+        mask = cache.read_mask(extractor.pixels, task.roi_key)
+        rated: list[dict[str, float | None]] = []
+        try:
+            for changed, drawn in perturb(luminance, mask, seed=zlib.crc32(task.roi_key.encode())):
+                values, _ = extract(changed, drawn, task.spacing_xy_mm, extractor.parameters, extractor.engine)
+                rated.append(values)
+        except ExtractionError:
+            rated = []
+        found.append((task.roi_key, rated))
+    return found
+
+
+def _rated_when_perturbed(run: Run, names: Sequence[str]) -> np.ndarray:
+    """(ROIs, perturbations, features)."""
+    installation = run.installation
+    radiomics = installation.settings.radiomics
+    extractor = Extractor(
+        installation.pixels, read_parameters(installation.path(radiomics.params)), radiomics.engine, None
+    )
+    sample = installation.store.run_query(
+        "perturbation_sample", centers=list(installation.train_centers), per_center=SAMPLE_PER_CENTER
+    )
+    tasks = [
+        RoiTask(row["roi_key"], row["image_key"], spacing(row), needs_radiomics=True, needs_deep=False)
+        for row in sample
+    ]
+    shards = [tasks[start : start + _SHARD_SIZE] for start in range(0, len(tasks), _SHARD_SIZE)]
+    if not shards:
+        return np.empty((0, 0, len(names)))
+    results = cluster.run_shards(
+        run.cluster(),
+        functools.partial(perturb_shard, extractor),
+        shards,
+        in_flight=2 * installation.workers,
+        time_limit_s=TIME_LIMIT_SECONDS,
+    )
+    rated = sorted((key, values) for result in results for key, values in result.done if values)
+    if not rated:
+        return np.empty((0, 0, len(names)))
+    return np.array([[_row(values, names) for values in variants] for _, variants in rated])
+
+
+def _rated_by_readers(table: Any, names: Sequence[str]) -> np.ndarray:
+    """(ROIs, 2 readers, features): the query gives both readers' rows one after the other."""
+    if not table.num_rows:
+        return np.empty((0, 2, len(names)))
+    columns = [table.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
+    return np.array(columns).T.reshape(-1, 2, len(names))
+
+
+def _row(values: dict[str, float | None], names: Sequence[str]) -> list[float]:
+    return [np.nan if (value := values.get(name)) is None else value for name in names]
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
