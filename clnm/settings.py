@@ -229,6 +229,11 @@ def template() -> str:
     return resources.files("clnm").joinpath("template.toml").read_text(encoding="utf-8")
 
 
+def default_radiomics() -> str:
+    """The pyradiomics parameter file that `clnm init` writes: the published design's image types and classes."""
+    return resources.files("clnm").joinpath("radiomics.yaml").read_text(encoding="utf-8")
+
+
 def read_pseudonym_key(key_file: Path) -> bytes:
     """The key of all pseudonyms: `CLNM_PSEUDONYM_KEY`, else the content of `key_file` (mode 0600 demanded).
 

@@ -9,33 +9,7 @@ from typing import Any
 
 from clnm.errors import ConfigurationError, UserError
 from clnm.pipeline.installation import Installation, open_installation
-from clnm.settings import make_pseudonym_key, template
-
-DEFAULT_RADIOMICS = """\
-# A pyradiomics parameter file. These are the image types and classes of the published design; see docs/radiomics.md.
-imageType:
-  Original: {}
-  LoG:
-    sigma: [1.0, 2.0, 3.0, 4.0, 5.0]
-  Wavelet: {}
-  Square: {}
-  SquareRoot: {}
-  Logarithm: {}
-  Exponential: {}
-  Gradient: {}
-  LBP2D: {}
-featureClass:
-  firstorder:
-  shape2D:
-  glcm:
-  glrlm:
-  glszm:
-  gldm:
-  ngtdm:
-setting:
-  binCount: 32
-  label: 1
-"""
+from clnm.settings import default_radiomics, make_pseudonym_key, template
 
 
 def write_installation(directory: Path) -> dict[str, str]:
@@ -52,7 +26,7 @@ def write_installation(directory: Path) -> dict[str, str]:
         config.write_text(template(), encoding="utf-8")
         parameters = directory / "radiomics.yaml"
         if not parameters.exists():
-            parameters.write_text(DEFAULT_RADIOMICS, encoding="utf-8")
+            parameters.write_text(default_radiomics(), encoding="utf-8")
         key = directory / "secrets" / "pseudonym.key"
         make_pseudonym_key(key)
     except OSError as error:

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def simulate_archive(
     persons = _invent_persons(cases, seed)
     _claim(directory, wanted)
     tables.write_text(directory / "clnm.toml", tables.config_toml())
-    tables.write_text(directory / "radiomics.yaml", tables.RADIOMICS_YAML)
+    parameters = resources.files("clnm").joinpath("radiomics.yaml").read_text(encoding="utf-8")
+    tables.write_text(directory / "radiomics.yaml", parameters)
     tables.write_text(directory / "truth" / "truth.csv", tables.truth_csv(cases, persons))
     for center in CENTERS:
         rows = [k for k, case in enumerate(cases) if case.center == center.name]

@@ -13,32 +13,8 @@ from clnm.simulate.dicom import Person
 from clnm.simulate.scanners import CENTERS, Center, TableStyle
 
 CLINICAL = ("age", "tumor_size_mm", *CHANCES)
-RADIOMICS_YAML = """\
-# Simulated archive: 16 image types and all two-dimensional features, as pyradiomics itself reads it.
-imageType:
-  Original: {}
-  LoG:
-    sigma: [1.0, 2.0, 3.0, 4.0, 5.0]
-  Wavelet: {}
-  Square: {}
-  SquareRoot: {}
-  Logarithm: {}
-  Exponential: {}
-  Gradient: {}
-  LBP2D: {}
-featureClass:
-  firstorder:
-  shape2D:
-  glcm:
-  glrlm:
-  glszm:
-  gldm:
-  ngtdm:
-setting:
-  binCount: 32
-  label: 1
-  additionalInfo: false
-"""
+
+
 _HEAD = """\
 # A simulated archive: four make-believe hospitals with known truth. Relative paths are relative to this file.
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clnm.settings import make_pseudonym_key
-from clnm.simulate.tables import RADIOMICS_YAML
+from clnm.settings import default_radiomics, make_pseudonym_key
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -23,7 +22,7 @@ setting: {binCount: 32, label: 1}
 """
 
 
-def busbra(directory: Path, *, radiomics: str = RADIOMICS_YAML, deep: bool = False) -> Path:
+def busbra(directory: Path, *, radiomics: str = "", deep: bool = False) -> Path:
     """A project over BUS-BRA: one center per scanner, malignant is the outcome, one index table per center."""
     source = SHARED / "busbra"
     if not source.is_dir():
@@ -51,7 +50,7 @@ def busbra(directory: Path, *, radiomics: str = RADIOMICS_YAML, deep: bool = Fal
         )
     text.append('[clinical]\nside = { type = "category", levels = ["left", "right"] }\n')
     make_pseudonym_key(directory / "secrets" / "pseudonym.key")
-    (directory / "radiomics.yaml").write_text(radiomics, encoding="utf-8")
+    (directory / "radiomics.yaml").write_text(radiomics or default_radiomics(), encoding="utf-8")
     (directory / "clnm.toml").write_text("\n".join(text), encoding="utf-8")
     return directory / "clnm.toml"
 
