@@ -33,7 +33,7 @@ def build(backbone: str) -> Any:
         network = nets.DenseNet121(spatial_dims=2, in_channels=3, out_channels=1)
         network.class_layers.out = torch.nn.Identity()
         return network
-    network = nets.EfficientNetBN("efficientnet-b0", spatial_dims=2, in_channels=3, num_classes=1)
+    network = nets.EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=3, num_classes=1)
     network._fc = torch.nn.Identity()  # noqa: SLF001 - MONAI offers no other way to take the classifier off
     return network
 

@@ -1,0 +1,153 @@
+"""Embeddings: the same alone or in a batch, weights that cannot run code, crops that undo unequal spacing."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from clnm.errors import ConfigurationError
+from clnm.features.crops import SIZE_PX, crop_roi
+from clnm.features.deep import embed
+from clnm.features.networks import BACKBONES, build, load_network, save_weights
+from clnm.features.pretext import _augment, train_encoder, vicreg_loss
+from tests.unit.fast_agreement import blob, speckle
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return np.stack([crop_roi(speckle(k, (120, 140)), blob(900, k, (120, 140)), (0.1, 0.1)) for k in range(9)])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_weights(build("resnet18").state_dict(), path)
+    return path
+
+
+# --- crops ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_crop_is_centred_on_the_roi_with_a_quarter_of_margin():
+    image, mask = np.zeros((200, 200), dtype=np.uint8), np.zeros((200, 200), dtype=bool)
+    mask[60:140, 80:160] = True
+    image[mask] = 255
+    crop = crop_roi(image, mask, (0.1, 0.1))
+    assert crop.shape == (SIZE_PX, SIZE_PX)
+    assert crop.max() == 1.0
+    inside = np.flatnonzero(crop.max(axis=0) > 0.5)
+    assert len(inside) == pytest.approx(SIZE_PX / 1.5, abs=1)
+    assert inside.mean() == pytest.approx((SIZE_PX - 1) / 2, abs=1)
+
+
+def test_unequal_spacing_is_undone_a_circle_stays_a_circle():
+    y, x = np.mgrid[:200, :200]
+    mask = ((y - 100) * 0.1) ** 2 + ((x - 100) * 0.2) ** 2 < 6.0**2  # a circle of 6 mm on 0.2 x 0.1 mm pixels
+    crop = crop_roi(mask.astype(np.uint8) * 255, mask, (0.2, 0.1)) > 0.5
+    height, width = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+    assert abs(len(height) - len(width)) <= 1
+
+
+def test_beyond_the_image_a_crop_is_zero_and_gain_stays_visible():
+    image, mask = np.full((50, 50), 200, dtype=np.uint8), np.zeros((50, 50), dtype=bool)
+    mask[:20, :20] = True
+    crop = crop_roi(image, mask, None)
+    assert crop[0, 0] == 0.0
+    assert crop[-1, -1] == pytest.approx(200 / 255)
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_embeds(backbone, crops, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(build(backbone).state_dict(), path)
+    vectors = embed(crops[:2], path, backbone=backbone, device="cpu")
+    assert vectors.shape[0] == 2
+    assert vectors.shape[1] >= 512
+    assert vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+
+
+def test_a_crop_has_the_same_embedding_alone_and_in_a_batch(crops, weights):
+    together = embed(crops, weights, backbone="resnet18", device="cpu")
+    alone = np.concatenate([embed(crop[None], weights, backbone="resnet18", device="cpu") for crop in crops])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    assert not np.allclose(together[0], together[1], atol=1e-3)
+
+
+def test_a_classifier_in_the_file_is_left_out_and_a_torch_state_dict_is_read(crops, weights, tmp_path):
+    state = {f"module.{name}": value for name, value in load_network("resnet18", weights).state_dict().items()}
+    torch.save({"state_dict": state | {"fc.weight": torch.zeros(1000, 512)}}, tmp_path / "w.pth")
+    np.testing.assert_array_equal(
+        embed(crops[:1], tmp_path / "w.pth", backbone="resnet18", device="cpu"),
+        embed(crops[:1], weights, backbone="resnet18", device="cpu"),
+    )
+
+
+def test_the_same_weights_are_the_same_bytes(weights, tmp_path):
+    state = load_network("resnet18", weights).state_dict()
+    assert save_weights(state, tmp_path / "a") == save_weights(dict(reversed(state.items())), tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path):
+    path, trap = tmp_path / "evil.pth", tmp_path / "ran"
+    path.write_bytes(pickle.dumps(Payload(trap)))
+    with pytest.raises(ConfigurationError, match="no state dict"):
+        load_network("resnet18", path)
+    torch.save({"x": Payload(trap)}, path)
+    with pytest.raises(ConfigurationError, match="no state dict"):
+        load_network("resnet18", path)
+    assert not trap.exists()
+
+
+def test_weights_of_another_network_are_refused_by_count(weights):
+    with pytest.raises(ConfigurationError, match="parameters of resnet50 are not in the file"):
+        load_network("resnet50", weights)
+    with pytest.raises(ConfigurationError, match="did you mean 'resnet18'"):
+        build("resnet81")
+
+
+# --- the pretext task -------------------------------------------------------------------------------------------------
+
+
+def test_vicreg_is_zero_where_views_agree_vary_and_are_uncorrelated():
+    base = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    assert vicreg_loss(base, base).item() == pytest.approx(0.0, abs=1e-6)
+    collapsed = torch.ones(4, 2)
+    assert vicreg_loss(collapsed, collapsed).item() == pytest.approx(25 * (1 - 0.01), rel=1e-4)
+
+
+def test_augmentation_never_turns_a_picture_upside_down():
+    image = torch.zeros(64, 1, 48, 48)
+    image[:, :, :16] = 1.0
+    for seed in range(5):
+        torch.manual_seed(seed)
+        views = _augment(image)
+        assert (views[:, :, :24].mean(dim=(1, 2, 3)) > views[:, :, 24:].mean(dim=(1, 2, 3))).all()
+
+
+def test_the_same_crops_and_seed_give_the_same_encoder_and_the_caller_keeps_his_random_state(crops):
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    first = train_encoder(crops[:, ::3, ::3], backbone="resnet18", seed=3, epochs=1)
+    assert torch.equal(torch.rand(1), expected)
+    again = train_encoder(crops[:, ::3, ::3], backbone="resnet18", seed=3, epochs=1)
+    other = train_encoder(crops[:, ::3, ::3], backbone="resnet18", seed=4, epochs=1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
