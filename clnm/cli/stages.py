@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clnm.cli.app import app, options, parse_moment, show
-from clnm.errors import DriftAlertError
+from clnm.errors import DriftAlertError, UserError
 
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was known at this moment (UTC); default: now.")]
 
@@ -32,12 +32,24 @@ def ingest() -> None:
 
 
 @app.command()
-def extract() -> None:
+def extract(
+    backfill: Annotated[
+        bool, typer.Option(help="Compute again what is there: later rows win, earlier ones stay.")
+    ] = False,
+    center: Annotated[list[str] | None, typer.Option(help="With --backfill: these centers alone.")] = None,
+    since: Annotated[str | None, typer.Option(help="With --backfill: acquired at this moment or later.")] = None,
+    until: Annotated[str | None, typer.Option(help="With --backfill: acquired before this moment.")] = None,
+) -> None:
     """Radiomics and embeddings of every ROI that has none of the current feature set.
 
-    Example: clnm --quiet extract
+    Example: clnm extract --backfill --center C1 --since 2026-01-01
     """
-    _run("extract")
+    from clnm import pipeline
+
+    if not backfill and (center or since or until):
+        raise UserError("--center, --since and --until go with --backfill; without it all that is missing is computed")
+    again = pipeline.Backfill(tuple(center or ()), parse_moment(since), parse_moment(until)) if backfill else None
+    _run("extract", backfill=again)
 
 
 @app.command()
@@ -87,19 +99,20 @@ def nightly(as_of: AsOf = None, fail_on: Fail = None) -> None:
     """
     from clnm import pipeline
 
-    summary = pipeline.nightly(options.config, as_of=parse_moment(as_of))
-    show(summary, lambda: pipeline.describe(summary))
-    _fail_on_alert(summary, fail_on)
+    _show(pipeline.nightly(options.config, as_of=parse_moment(as_of)), fail_on)
 
 
 def _run(stage: str, *, as_of: str | None = None, fail_on: FailOn | None = None, **arguments: Any) -> None:
     from clnm import pipeline
 
-    summary = pipeline.run_stage(options.config, stage, as_of=parse_moment(as_of), **arguments)
-    show(summary, lambda: pipeline.describe(summary))
-    _fail_on_alert(summary, fail_on)
+    _show(pipeline.run_stage(options.config, stage, as_of=parse_moment(as_of), **arguments), fail_on)
 
 
-def _fail_on_alert(summary: dict[str, Any], fail_on: FailOn | None) -> None:
+def _show(summary: dict[str, Any], fail_on: FailOn | None) -> None:
+    from clnm import pipeline
+
     if fail_on is FailOn.ALERT and summary.get("open_alerts"):
-        raise DriftAlertError(f'{summary["open_alerts"]} alerts are open; see `clnm sql "FROM alerts"`')
+        alert = DriftAlertError(f'{summary["open_alerts"]} alerts are open; see `clnm sql "FROM alerts"`')
+        alert.done = summary
+        raise alert
+    show(summary, lambda: pipeline.describe(summary))

@@ -6,6 +6,7 @@ Nothing here knows an orchestrator: `clnm nightly` performs the stages in this p
 from __future__ import annotations
 
 from clnm.errors import UserError
+from clnm.pipeline.extract import Backfill
 from clnm.pipeline.run import Run, open_run
 from clnm.pipeline.stages import MONITOR, NIGHTLY, RETRAIN, Stage, nightly, perform, run_stage, schedules
 from clnm.pipeline.summary import describe, summarize
@@ -14,6 +15,7 @@ __all__ = [
     "MONITOR",
     "NIGHTLY",
     "RETRAIN",
+    "Backfill",
     "Run",
     "Stage",
     "UserError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from clnm import cluster
 from clnm.entities import ItemKind, Reason, SetAside
+from clnm.errors import ConfigurationError, nearest
 from clnm.features.catalog import feature_set_version
 from clnm.features.parameters import Parameters, fingerprint, read_parameters
 from clnm.imaging import cache
@@ -57,15 +59,39 @@ class Extracted:
     failure: Reason | None = None
 
 
-def extract_center(run: Run, center: str) -> None:
-    """Compute what `center` lacks; each finished shard is one commit, so a stop loses at most those in flight."""
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What to compute again although it is there."""
+
+    centers: tuple[str, ...] = ()
+    """None named: all."""
+    since: datetime | None = None
+    """Acquired then or later."""
+    until: datetime | None = None
+    """Acquired before."""
+
+
+def extract_center(run: Run, center: str, *, backfill: Backfill | None = None) -> None:
+    """Compute what `center` lacks; each finished shard is one commit, so a stop loses at most those in flight.
+
+    Raises:
+        ConfigurationError: the backfill names a center that is not configured.
+    """
+    if backfill and (unknown := sorted(set(backfill.centers) - set(run.centers))):
+        raise ConfigurationError(f"no center {unknown[0]!r}; {nearest(unknown[0], run.centers)}")
     installation = run.installation
     parameters = read_parameters(installation.path(installation.settings.radiomics.params))
     engine = installation.settings.radiomics.engine
     extractor = Extractor(installation.pixels, parameters, engine, encoder_for(run))
     versions = feature_set_versions(extractor)
     todo = installation.store.run_query(
-        "rois_to_extract", center=center, radiomics_version=versions["radiomics"], deep_version=versions.get("deep")
+        "rois_to_extract",
+        center=center,
+        radiomics_version=versions["radiomics"],
+        deep_version=versions.get("deep"),
+        is_backfill=backfill is not None and center in (backfill.centers or run.centers),
+        since=backfill.since if backfill else None,
+        until=backfill.until if backfill else None,
     )
     rois = {row["roi_key"]: row for row in todo}
     done = failed = 0

@@ -77,11 +77,20 @@ def nightly(config: Path, *, as_of: datetime | None = None) -> dict[str, Any]:
     return summarize(run)
 
 
-def run_stage(config: Path, name: str, *, as_of: datetime | None = None, promote: bool = False) -> dict[str, Any]:
+def run_stage(
+    config: Path,
+    name: str,
+    *,
+    as_of: datetime | None = None,
+    promote: bool = False,
+    backfill: extract.Backfill | None = None,
+) -> dict[str, Any]:
     """One stage over all centers, as a run of its own."""
     stage = SINGLE[name]
     if promote:
         stage = _at_once("train", lambda run: train.train(run, promote=True))
+    if backfill:
+        stage = _by_center("extract", lambda run, center: extract.extract_center(run, center, backfill=backfill))
     with open_run(config, command=name, as_of=as_of) as run:
         perform_all(run, (stage,))
     return summarize(run)

@@ -7,6 +7,16 @@ WITH set_aside AS (
     WHERE kind = 'roi' AND resolved_at IS NULL
 ),
 
+wanted AS (
+    SELECT
+        *,
+        $is_backfill::BOOLEAN
+        AND acquired_at >= coalesce($since::TIMESTAMPTZ, '-infinity')
+        AND acquired_at < coalesce($until::TIMESTAMPTZ, 'infinity') AS is_again
+    FROM rois
+    WHERE center = $center AND roi_key NOT IN (SELECT set_aside.item_key FROM set_aside)
+),
+
 needs AS (
     SELECT
         rois.roi_key,
@@ -14,7 +24,7 @@ needs AS (
         rois.case_key,
         rois.acquired_at,
         rois.known_at,
-        NOT EXISTS (
+        rois.is_again OR NOT EXISTS (
             SELECT 1
             FROM raw_radiomics
             WHERE
@@ -22,16 +32,15 @@ needs AS (
                 AND raw_radiomics.known_at = rois.known_at
                 AND raw_radiomics.feature_set_version = $radiomics_version
         ) AS needs_radiomics,
-        $deep_version::VARCHAR IS NOT NULL AND NOT EXISTS (
+        $deep_version::VARCHAR IS NOT NULL AND (rois.is_again OR NOT EXISTS (
             SELECT 1
             FROM raw_deep
             WHERE
                 raw_deep.roi_key = rois.roi_key
                 AND raw_deep.known_at = rois.known_at
                 AND raw_deep.feature_set_version = $deep_version
-        ) AS needs_deep
-    FROM rois
-    WHERE rois.center = $center AND rois.roi_key NOT IN (SELECT set_aside.item_key FROM set_aside)
+        )) AS needs_deep
+    FROM wanted AS rois
 )
 
 SELECT
