@@ -2,16 +2,18 @@
 
 Two questions, two guards. *Did this center move?* Its p-values are combined by Simes and adjusted over the centers by
 Holm, so that the chance of any false center alarm in a night stays below `false_alarm_rate` even while another center
-truly drifts. *Which features moved?* Those with a Benjamini-Hochberg q-value (over all centers and features together)
-below the same rate, inside a center that moved: plain q-values would lend one center's discoveries to the innocent
-others. Choosing among families first and naming within the chosen ones follows Benjamini & Bogomolov 2014,
-doi:10.1111/rssb.12028; the sources of the three procedures stand with them in `clnm.drift.statistics`.
+truly drifts. *Which features moved?* Those with a Benjamini-Hochberg q-value (over all centers together) below the same
+rate, inside a center that moved: plain q-values would lend one center's discoveries to the innocent others. In both,
+each group of features (radiomics, clinical, score, outcome) has an equal share of the false alarms: in one pot, the
+outcome's one p-value would drown among 1,500 of radiomics. Choosing among families first and naming within the chosen
+ones follows Benjamini & Bogomolov 2014, doi:10.1111/rssb.12028; the sources of the three procedures stand with them in
+`clnm.drift.statistics`.
 Features of a scanner differ by hospital, so a center is compared with its own past wherever there is enough of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -178,7 +180,7 @@ def _judge(
     rows: Sequence[DriftRow], new_cases: Mapping[str, int], false_alarm_rate: float
 ) -> tuple[tuple[DriftRow, ...], tuple[CenterHealth, ...]]:
     tested = [row for row in rows if row.p_value is not None]
-    q_values = dict(zip(map(_place, tested), benjamini_hochberg(_p_values(tested)).tolist(), strict=True))
+    q_values = _q_values(tested)
     combined = _combine_by_center(tested)
     judged: list[DriftRow] = []
     for row in rows:
@@ -198,14 +200,34 @@ def _place(row: DriftRow) -> tuple[str, str]:
     return row.center, row.feature
 
 
+def _q_values(tested: Sequence[DriftRow]) -> dict[tuple[str, str], float]:
+    """Benjamini-Hochberg over all centers within each group of features, times the number of groups."""
+    groups = _by_group(tested)
+    return {
+        _place(row): min(1.0, len(groups) * q_value)
+        for rows in groups.values()
+        for row, q_value in zip(rows, benjamini_hochberg(_p_values(rows)).tolist(), strict=True)
+    }
+
+
+def _by_group(rows: Iterable[DriftRow]) -> dict[str, list[DriftRow]]:
+    found: dict[str, list[DriftRow]] = {}
+    for row in rows:
+        found.setdefault(row.feature_group, []).append(row)
+    return found
+
+
 def _p_values(rows: Sequence[DriftRow]) -> np.ndarray:
     return np.array([row.p_value for row in rows], dtype=float)
 
 
 def _combine_by_center(tested: Sequence[DriftRow]) -> dict[str, float]:
-    """Each tested center's Simes p-value over its features, Holm-adjusted over the centers."""
+    """Each tested center's Simes p-value within each group, Bonferroni over the groups, Holm over the centers."""
     centers = list(dict.fromkeys(row.center for row in tested))
-    combined = [simes(_p_values([row for row in tested if row.center == center])) for center in centers]
+    combined = []
+    for center in centers:
+        groups = _by_group(row for row in tested if row.center == center)
+        combined.append(min(1.0, len(groups) * min(simes(_p_values(rows)) for rows in groups.values())))
     return dict(zip(centers, holm(np.array(combined)).tolist(), strict=True))
 
 

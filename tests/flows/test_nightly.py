@@ -158,6 +158,23 @@ def test_a_second_night_over_nothing_new_adds_rows_to_per_run_tables_alone(night
     assert after["runs"] == before["runs"] + 1
 
 
+def test_a_backfill_computes_one_center_again_to_the_same_values(night):
+    config, _ = night
+    columns = "roi_key, original_glcm_Contrast, original_shape2D_Sphericity"
+    before = answers(config, f"SELECT {columns} FROM radiomics ORDER BY roi_key")
+    per_center = "SELECT count(*) FILTER (center = 'C4'), count(*) FILTER (center <> 'C4') FROM raw_radiomics"
+    [(again, others)] = answers(config, per_center)
+    pipeline.run_stage(config, "extract", backfill=pipeline.Backfill(centers=("C4",)))
+    pipeline.run_stage(config, "check")
+    assert answers(config, f"SELECT {columns} FROM radiomics ORDER BY roi_key") == before
+    assert answers(config, per_center) == [(2 * again, others)]
+
+
+def test_a_backfill_of_an_unknown_center_names_the_nearest(night):
+    with pytest.raises(UserError, match="no center 'C44'; did you mean 'C4'"):
+        pipeline.run_stage(night[0], "extract", backfill=pipeline.Backfill(centers=("C44",)))
+
+
 def test_a_center_whose_mount_is_gone_does_not_stop_the_others(tmp_path):
     config = make_installation(tmp_path, patients=24)
     shutil.rmtree(tmp_path / "archives" / "C3")
