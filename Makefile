@@ -25,7 +25,7 @@ demo: setup  ## the main job on a simulated four-center archive, in ./demo
 	$(BIN)/clnm demo demo
 
 test: setup  ## every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 check: setup  ## ruff, mypy, import contracts, SQL lint
 	$(BIN)/ruff check .

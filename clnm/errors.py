@@ -6,13 +6,16 @@ A message says what is wrong, which thing it is, and what to do; never a path of
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class UserError(Exception):
     """Something the user can mend. Shown without a traceback; ends the command with `exit_code`."""
 
     exit_code = 2
+    done: Mapping[str, Any] | None = None
+    """The summary of a run that did the rest all the same."""
 
 
 class ConfigurationError(UserError):

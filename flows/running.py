@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prefect import Flow, task
@@ -36,7 +36,13 @@ def run_from_command_line(flow: Flow[..., Any]) -> None:
     try:
         summary = flow(config=arguments.config, as_of=arguments.as_of)
     except pipeline.UserError as error:
+        if error.done:
+            _show(error.done, as_json=arguments.json)
         sys.stderr.write(f"clnm: {error}\n")
         sys.exit(error.exit_code)
-    lines = [json.dumps(summary, default=str)] if arguments.json else pipeline.describe(summary)
+    _show(summary, as_json=arguments.json)
+
+
+def _show(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    lines = [json.dumps(summary, default=str)] if as_json else pipeline.describe(summary)
     sys.stdout.write("\n".join(lines) + "\n")

@@ -66,10 +66,15 @@ def show(result: Mapping[str, Any], people: Callable[[], Iterable[str]]) -> None
 
 
 def show_error(error: UserError) -> None:
-    """The sentence on stderr, or the JSON object on stdout."""
+    """What was done all the same on stdout, the sentence on stderr; with `--json` all of it as one object on stdout."""
     if options.as_json:
-        typer.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+        result = {**(error.done or {}), "error": str(error), "exit_code": error.exit_code}
+        typer.echo(json.dumps(result, default=str, sort_keys=True))
     else:
+        if error.done:
+            from clnm.pipeline import describe
+
+            typer.echo("\n".join(describe(error.done)))
         sys.stderr.write(f"clnm: {error}\n")
 
 

@@ -25,6 +25,7 @@ def report(run: Run) -> None:
             outcome=run.installation.settings.outcome.name,
             is_simulated=simulation is not None,
             best_auc_external=simulation,
+            problems=tuple(dict.fromkeys(str(problem) for problem in run.complaints)),
         ),
         file_counts=store.frame("status_by_center"),
         quarantine_counts=store.frame("open_quarantine_by_reason"),

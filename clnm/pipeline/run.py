@@ -24,6 +24,7 @@ from clnm.errors import (
     UserError,
 )
 from clnm.pipeline.installation import Installation, open_installation
+from clnm.pipeline.summary import summarize
 from clnm.store import Batch, Writer
 from clnm.store.tables import TABLES
 
@@ -110,6 +111,7 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
         complaint = run.gravest()
         _record(run, "done" if complaint is None else complaint.__class__.__name__)
     if complaint is not None:
+        complaint.done = summarize(run)
         raise complaint
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ def score_center(run: Run, center: str) -> None:
         return
     champion = store.run_query("champion")
     version = champion[0]["model_version"] if champion else ""
-    frame["input_hash"] = _input_hashes(frame)
+    clinical = [variable.name for variable in run.installation.settings.variables()]
+    frame["input_hash"] = _input_hashes(frame, ["roi_key", *clinical, *store.feature_names(), "embedding"])
     known = {(row["case_key"], row["model_version"], row["input_hash"]) for row in store.run_query("latest_scores")}
     is_new = [
         (case, version, inputs) not in known
@@ -70,10 +72,9 @@ def _score(
     }
 
 
-def _input_hashes(frame: pd.DataFrame) -> list[str]:
-    """A short hash per row over everything a model may read; identity, clocks and the outcome left out."""
-    skipped = {"acquired_at", "known_at", "role", "has_outcome"}
-    columns = sorted(name for name in frame.columns if name not in skipped)
+def _input_hashes(frame: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
+    """A short hash per row over everything a model may read."""
+    columns = [name for name in inputs if name in frame.columns]
     return [
         hashlib.sha256("|".join(_stable(value) for value in values).encode()).hexdigest()[:16]
         for values in frame[columns].itertuples(index=False, name=None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clnm.pipeline.run import Run
+if TYPE_CHECKING:
+    from clnm.pipeline.run import Run
 
 _METRICS = ("auc", "accuracy", "precision", "recall", "f1", "specificity")
 

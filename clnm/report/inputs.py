@@ -51,6 +51,8 @@ class ReportMeta:
     is_simulated: bool = False
     best_auc_external: float | None = None
     """The best AUC anyone could reach; known of simulated cases alone."""
+    problems: tuple[str, ...] = ()
+    """What the run could not do, and what somebody has to mend."""
 
     def __post_init__(self) -> None:
         if self.as_of.utcoffset() != timedelta(0):

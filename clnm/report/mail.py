@@ -24,6 +24,7 @@ def morning_mail(inputs: ReportInputs) -> str:
     ]
     lines = [f"clnm, {moment(meta.as_of)}", ""]
     lines += [line for sentence in sentences(inputs) for line in _wrap(sentence)]
+    lines += _section("To mend", meta.problems, _MAX_ALERTS)
     lines += _section("Not scored", _reasons(inputs), _MAX_REASONS)
     lines += _section("Alerts", _alerts(inputs), _MAX_ALERTS)
     kept = MAX_LINES - len(foot)
