@@ -69,13 +69,12 @@ def _unsettled(before: pa.Table) -> np.ndarray:
     return _numbers(pc.or_(waits, pc.is_in(reason, value_set=pa.array(sorted(TRY_AGAIN))))).astype(bool)
 
 
-def _hidden(before: pa.Table, prefixes: Sequence[bytes | None]) -> np.ndarray:
+def _hidden(before: pa.Table, prefixes: Sequence[tuple[bytes, ...]]) -> np.ndarray:
     """Known files below a folder or in an archive that cannot be read now: they are not gone."""
-    hidden = np.zeros(len(before), dtype=bool)
-    for prefix in prefixes:
-        if prefix is not None:
-            hidden |= np.array([path.startswith(prefix) for path in before.column("path").to_pylist()], dtype=bool)
-    return hidden
+    starts = tuple(prefix for several in prefixes for prefix in several)
+    if not starts:
+        return np.zeros(len(before), dtype=bool)
+    return np.array([path.startswith(starts) for path in before.column("path").to_pylist()], dtype=bool)
 
 
 def _equal(known: Ledger, name: str, value: str) -> np.ndarray:

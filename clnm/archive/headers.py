@@ -28,8 +28,9 @@ _NAMES = (
     "PerformingPhysicianName",
 )
 _WORD = re.compile(r"\w{4,}")
-_FIRST_YEAR = 1950
-"""Medical ultrasound is younger than this; an earlier date is a placeholder."""
+_FIRST_YEAR, _LAST_YEAR = 1950, 2200
+"""Medical ultrasound is younger than the first; outside, a date is a placeholder."""
+_DAY = re.compile(r"[0-9]{8}")
 _CLOCKS = (
     ("AcquisitionDate", "AcquisitionTime"),
     ("ContentDate", "ContentTime"),
@@ -50,13 +51,29 @@ class Header:
     model: str
 
 
+def demand_ultrasound(dataset: Any) -> None:
+    """Refuse what is no ultrasound image (or screenshot of one) by its class.
+
+    Raises:
+        RefusedError: the class is another, or missing.
+    """
+    meta = getattr(dataset, "file_meta", None)
+    sop_class = _text(dataset, "SOPClassUID") or (_text(meta, "MediaStorageSOPClassUID") if meta else "")
+    if sop_class in _ULTRASOUND:
+        return
+    if sop_class in _SCREENSHOTS and _text(dataset, "Modality") in _SCREENSHOT_MODALITIES:
+        return
+    if not sop_class:
+        raise RefusedError(Reason.MISSING_TAG, "SOPClassUID")
+    raise RefusedError(Reason.SOP_CLASS, standard_uid(sop_class))
+
+
 def read_header(dataset: Any) -> Header:
     """The allowed fields.
 
     Raises:
-        RefusedError: it is no ultrasound image, or an id that everything hangs on is missing.
+        RefusedError: an id that everything hangs on is missing.
     """
-    _demand_ultrasound(dataset)
     ids = {name: _text(dataset, name) for name in ("PatientID", "StudyInstanceUID", "SOPInstanceUID")}
     for name, value in ids.items():
         if not value:
@@ -77,18 +94,6 @@ def without_names(text: str, names: Iterable[str]) -> str:
     return "" if named & {word.casefold() for word in _WORD.findall(text)} else text[:64]
 
 
-def _demand_ultrasound(dataset: Any) -> None:
-    meta = getattr(dataset, "file_meta", None)
-    sop_class = _text(dataset, "SOPClassUID") or (_text(meta, "MediaStorageSOPClassUID") if meta else "")
-    if sop_class in _ULTRASOUND:
-        return
-    if sop_class in _SCREENSHOTS and _text(dataset, "Modality") in _SCREENSHOT_MODALITIES:
-        return
-    if not sop_class:
-        raise RefusedError(Reason.MISSING_TAG, "SOPClassUID")
-    raise RefusedError(Reason.SOP_CLASS, standard_uid(sop_class))
-
-
 def _unless_named(dataset: Any, name: str) -> str:
     return without_names(_text(dataset, name), [_text(dataset, tag) for tag in _NAMES])
 
@@ -107,11 +112,13 @@ def _acquired_at(dataset: Any) -> datetime | None:
     for date_name, time_name in _CLOCKS:
         day = _text(dataset, date_name).replace(".", "")
         clock = _text(dataset, time_name).replace(":", "").split(".")[0].ljust(6, "0")[:6]
+        if not _DAY.fullmatch(day):
+            continue
         try:
             moment = datetime.strptime(day + clock, "%Y%m%d%H%M%S").replace(tzinfo=offset)
         except ValueError:
             continue
-        if moment.year >= _FIRST_YEAR:
+        if _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             return moment.astimezone(UTC)
     return None
 

@@ -141,7 +141,7 @@ class Ledger:
     files: pa.Table = field(default_factory=_ENTRIES.empty_table)
     asides: tuple[Aside, ...] = ()
     emitted: frozenset[str] = frozenset()
-    """Keyed hashes of table rows that are in the store already."""
+    """Keyed hashes of the rows that the tables held when they were last read; all of them are in the store."""
     patients: frozenset[str] = frozenset()
     """Patients that the clinical and outcome tables speak of."""
     tables_digest: str = ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clnm.archive.headers import read_header
+from clnm.archive.headers import demand_ultrasound, read_header
 from clnm.archive.index import IndexRow
 from clnm.archive.ledger import Entry, Kind
 from clnm.archive.pseudonyms import Pseudonyms
@@ -111,6 +111,8 @@ def stem_of(name: str) -> str:
 def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
     _demand_dicom_like(name_of(entry.path).lower(), content)
     file = parse_dicom(content)
+    demand_ultrasound(file.dataset)
+    file.demand_pixels()  # a header that was cut misses more than the id it misses first
     header = read_header(file.dataset)
     frame = decode_frame(file, frame=look.frames.get(entry.stem))
     regions = image_regions(file.dataset, *frame.luminance.shape)

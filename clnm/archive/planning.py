@@ -21,7 +21,7 @@ from clnm.archive.matching import frames_named, is_mask_stem, match_stem, starts
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.settling import MaskOf
 from clnm.archive.tables import Sheet
-from clnm.archive.walk import FoundFile, name_of
+from clnm.archive.walk import FoundFile, name_of, printable
 from clnm.entities import FileStatus, Reason
 from clnm.errors import NothingToDoError
 from clnm.imaging.masks import VOLUMES, is_mask_name
@@ -94,7 +94,7 @@ class _Planner:
             status=FileStatus.PENDING,
             first_seen_at=self.seen_at,
             last_seen_at=self.seen_at,
-            stem=stem_of(name_of(file.path)),
+            stem=stem_of(printable(name_of(file.path))),
         )
         return entry if file.refusal is None else refused(entry, file.refusal)
 
@@ -187,6 +187,10 @@ def _choose_dependents(planner: _Planner, gone: set[str], *, is_index_news: bool
         for entry in known.entries(is_picture):
             if entry.file_key not in gone and entry.path.lower().endswith(_BYTE_SUFFIXES):
                 _choose_if_mended(planner, entry)
+    if gone:
+        lost = known.where("file_key", sorted(gone))
+        copies = known.where("sha256", sorted({str(entry.sha256) for entry in lost if entry.sha256}))
+        planner.choose_again(entry for entry in copies if entry.status is FileStatus.DUPLICATE)
     if chosen or gone:
         waiting = known.where("reason", [Reason.MASK_WITHOUT_IMAGE.value])
         planner.choose_again(entry for entry in waiting if entry.file_key not in gone and entry.status != "gone")

@@ -81,7 +81,7 @@ class Settling:
     def settle_gone(self, entries: Iterable[Entry]) -> None:
         """Files that are no longer there. Their rows stay."""
         for entry in entries:
-            gone = replace(entry, status=FileStatus.GONE, last_seen_at=self.seen_at)
+            gone = replace(entry, status=FileStatus.GONE, reason="", detail="", last_seen_at=self.seen_at)
             self.entries[entry.file_key] = gone
             self.accepted.add(gone, is_in_store=True)
 

@@ -33,6 +33,8 @@ def read_picture(content: bytes) -> Frame:
             pixels = np.asarray(picture if keeps_depth else picture.convert("RGB"))
     except RefusedError:
         raise
+    except Image.DecompressionBombError:
+        raise RefusedError(Reason.TOO_LARGE) from None
     except UNTRUSTED as error:
         is_cut = isinstance(error, OSError) and "truncated" in str(error)
         raise RefusedError(Reason.TRUNCATED_PIXELS if is_cut else Reason.DECODE_FAILED, type(error).__name__) from None
@@ -42,6 +44,8 @@ def read_picture(content: bytes) -> Frame:
     luminance = luminance.astype(luminance.dtype.newbyteorder("="), copy=False)
     if luminance.dtype not in (np.uint8, np.uint16):
         luminance = luminance.astype(np.float32)
+        if not np.isfinite(luminance).all():
+            raise RefusedError(Reason.DECODE_FAILED, "not finite")
     return Frame(luminance, 0, 1, name, f"pillow {importlib.metadata.version('pillow')}")
 
 
