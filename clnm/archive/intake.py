@@ -110,7 +110,7 @@ def take_in(
         )
         _look_at_all(look, plan, settling, map_files)
         told = TableRows(center.name, pseudonyms, seen_at, known.emitted)
-        if is_told:
+        if is_told and not settling.images:  # a new image can uncover what its patient's missing image hid
             told.patients, told.asides = set(known.patients), table_asides(known.asides)
             told.said = set(known.emitted)
         else:

@@ -22,6 +22,7 @@ RLE = "1.2.840.10008.1.2.5"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MPEG4 = "1.2.840.10008.1.2.4.102"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+ZEROS_IN_ITEMS = "feff00e0 00000000 feff00e0 04000000 00000000 feffdde0 00000000"
 SCREENSHOT = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -144,7 +145,7 @@ REFUSED = {
         "48 x 64 for 24 x 32",
     ),
     "a JPEG of zeros": (
-        lambda: dicom(1, syntax=JPEG, raw=bytes.fromhex("feff00e0 00000000 feff00e0 04000000 00000000 feffdde0 00000000")),
+        lambda: dicom(1, syntax=JPEG, raw=bytes.fromhex(ZEROS_IN_ITEMS)),
         Reason.DECODE_FAILED,
         "no start of frame",
     ),
