@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from clnm.entities import Reason
-from clnm.imaging.dicom import NATIVE, DicomFile, check_pixels, frame_bytes, native_meaning, standard_uid
+from clnm.imaging.dicom import BIG_ENDIAN, NATIVE, DicomFile, check_pixels, frame_bytes, native_meaning, standard_uid
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 
 _VIDEO = "1.2.840.10008.1.2.4.10"
@@ -109,8 +109,10 @@ def _decode(file: DicomFile, index: int, count: int) -> np.ndarray:
 def _native_frame(file: DicomFile, index: int, count: int) -> bytes:
     assert file.pixels_at is not None
     size = frame_bytes(file, count)
-    start = file.pixels_at + index * size
-    return file.content[start : start + size] + b"\x00" * (size % 2)
+    start, even = file.pixels_at + index * size, size + size % 2
+    if count > 1 and size % 2 and file.transfer_syntax == BIG_ENDIAN and file.pixels_vr == "OW":
+        raise RefusedError(Reason.DECODE_FAILED, "words across frames")
+    return file.content[start : start + even].ljust(even, b"\x00")
 
 
 def _encapsulated_frame(file: DicomFile, index: int, count: int) -> bytes:

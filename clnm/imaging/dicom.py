@@ -19,7 +19,8 @@ MAX_PIXELS = 50_000_000
 """Of one frame: larger than any ultrasound frame, small enough for a worker of 2 GiB."""
 MAX_FRAMES = 20_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
-NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN})
 _STANDARD_UIDS = "1.2.840.10008."
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
