@@ -19,7 +19,7 @@ from clnm.imaging.decode import Frame, decode_frame
 from clnm.imaging.dicom import parse_dicom
 from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.pictures import SUFFIXES, read_picture
-from clnm.imaging.refusal import RefusedError
+from clnm.imaging.refusal import UNTRUSTED, RefusedError
 from clnm.imaging.regions import Region, choose_region, image_regions, whole_frame
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3", ".img")
@@ -81,15 +81,12 @@ def look_at(look: Look, task: Task) -> Sight:
     try:
         content = read(task.root, entry.path)
         entry = replace(entry, sha256=hashlib.sha256(content).hexdigest())
-        if entry.kind is Kind.MASK:
-            return Sight(_ingested(entry), labels=read_mask(content, name_of(entry.path)))
-        if entry.kind is Kind.TABLE:
-            return Sight(_ingested(entry))
-        if name_of(entry.path).lower().endswith(SUFFIXES):
-            return _see_picture(look, replace(task, entry=entry), content)
-        return _see_dicom(look, entry, content)
-    except RefusedError as refusal:
-        return Sight(_refused(look, entry, refusal))
+        return _see(look, replace(task, entry=entry), content)
+    except RefusedError as error:
+        refusal = error
+    except UNTRUSTED as error:  # a header's values are parsed where they are asked for
+        refusal = RefusedError(Reason.MALFORMED, type(error).__name__)
+    return Sight(_refused(look, entry, refusal))
 
 
 def refused(entry: Entry, reason: Reason, detail: str = "") -> Entry:
@@ -106,6 +103,17 @@ def stem_of(name: str) -> str:
             return name[: -len(ending)]
     head, dot, tail = name.rpartition(".")
     return head if dot and head and 0 < len(tail) <= 5 and not tail.isdigit() else name
+
+
+def _see(look: Look, task: Task, content: bytes) -> Sight:
+    entry, name = task.entry, name_of(task.entry.path)
+    if entry.kind is Kind.MASK:
+        return Sight(_ingested(entry), labels=read_mask(content, name))
+    if entry.kind is Kind.TABLE:
+        return Sight(_ingested(entry))
+    if name.lower().endswith(SUFFIXES):
+        return _see_picture(look, task, content)
+    return _see_dicom(look, entry, content)
 
 
 def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:

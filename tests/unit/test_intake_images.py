@@ -335,3 +335,13 @@ def test_a_picture_that_the_index_does_not_name_is_ignored_and_taken_when_it_doe
     second = clinic.look()
     assert [image.spacing_x_mm for image in second.images] == [0.2]
     assert clinic.look().is_empty
+
+
+@pytest.mark.parametrize("tag", [b"\x28\x00\x04\x00CS", b"\x28\x00\x10\x00US", b"\x08\x00\x60\x00CS"])
+def test_an_element_of_a_type_that_does_not_exist_refuses_its_file_alone(tmp_path, tag):
+    content = dicom(1).replace(tag, tag[:4] + b"KS", 1)
+    clinic = hospital(tmp_path, {"a.dcm": content, "b.dcm": dicom(2)})
+    clinic.look()
+    assert clinic.states()["b.dcm"] == ("ingested", "")
+    assert clinic.states()["a.dcm"][0] in {"quarantined", "ingested"}
+    assert clinic.states()["a.dcm"][1] in {"malformed", ""}  # where the type matters not, the file is good
