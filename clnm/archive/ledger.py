@@ -95,6 +95,11 @@ class Entry:
             last_seen_at=self.last_seen_at,
         )
 
+    def as_copy_of(self, twin: Entry) -> Entry:
+        """The entry in the state of a duplicate."""
+        reason = Reason.DUPLICATE_OF.value
+        return replace(self, status=FileStatus.DUPLICATE, reason=reason, detail="", image_key=twin.image_key)
+
     def stands_as(self, other: Entry) -> bool:
         """Whether what became of the file is the same."""
         mine, theirs = (

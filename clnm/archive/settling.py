@@ -48,8 +48,13 @@ class _Accepted:
     """Images whose row is new in this run."""
 
     def add(self, entry: Entry, *, is_in_store: bool = False) -> None:
-        """Note an entry that is in."""
-        if entry.image_key is None or entry.status not in _HAD_ROWS:
+        """Note an entry that is in, or a copy of one: a mask can be named after the copy."""
+        if entry.image_key is None:
+            return
+        if entry.kind is Kind.IMAGE and entry.status in {FileStatus.INGESTED, FileStatus.DUPLICATE}:
+            self.by_file[entry.file_key] = entry
+            self.by_stem.setdefault(entry.stem, {})[entry.file_key] = entry
+        if entry.status not in _HAD_ROWS:
             return
         if is_in_store and entry.kind is Kind.IMAGE:
             self.facts[entry.image_key] = _facts(entry)
@@ -57,9 +62,17 @@ class _Accepted:
             self.drawn.setdefault(entry.image_key, {})[entry.file_key] = entry
         if entry.kind is Kind.IMAGE:
             self.by_sha[str(entry.sha256)] = self.by_image[entry.image_key] = entry
-            if entry.status is FileStatus.INGESTED:
-                self.by_file[entry.file_key] = entry
-                self.by_stem.setdefault(entry.stem, {})[entry.file_key] = entry
+
+    def original(self, entry: Entry) -> Entry:
+        """The image itself, where the entry is a copy of it.
+
+        Raises:
+            RefusedError: it is not there.
+        """
+        found = entry if entry.status is FileStatus.INGESTED else self.by_image.get(str(entry.image_key))
+        if found is None or found.status is not FileStatus.INGESTED:
+            raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
+        return found
 
 
 @dataclass(slots=True, repr=False)
@@ -157,7 +170,7 @@ class Settling:
             if twin.patient_key != entry.patient_key:
                 return replace(refused(entry, Reason.CONTENT_CONFLICT), image_key=None)
             if twin.status is not FileStatus.GONE:
-                return replace(entry, status=FileStatus.DUPLICATE, reason=Reason.DUPLICATE_OF.value, image_key=None)
+                return entry.as_copy_of(twin)
         twin = self.accepted.by_image.get(str(entry.image_key))
         if twin is not None and twin.file_key != entry.file_key and twin.sha256 != entry.sha256:
             return replace(refused(entry, Reason.UID_CONFLICT), image_key=None)
@@ -198,6 +211,9 @@ class Settling:
     def _fit(self, sight: Sight, masks_of: Mapping[str, MaskOf]) -> Entry:
         mask = sight.entry
         image, reader, part = self._image_of(mask, masks_of)
+        for other in self.accepted.drawn.get(str(image.image_key), {}).values():
+            if other.file_key != mask.file_key and (other.sha256, other.reader) == (mask.sha256, reader):
+                return mask.as_copy_of(other)
         assert sight.labels is not None
         region = Region(image.top, image.bottom, image.left, image.right, None, None, SpacingSource.NONE)
         try:
@@ -228,14 +244,16 @@ class Settling:
             named = masks_of[mask.file_key]
             if named.image_file_key not in self.accepted.by_file:
                 raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
-            return self.accepted.by_file[named.image_file_key], reader_code(named.reader, self.pseudonyms), 0
+            image = self.accepted.original(self.accepted.by_file[named.image_file_key])
+            return image, reader_code(named.reader, self.pseudonyms), 0
         match = match_stem(mask.stem, self.accepted.by_stem)
         if match is None:
             raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
         candidates = list(self.accepted.by_stem[match.stem].values())
-        image = nearest_image(mask, candidates)
-        if image is None:
+        found = nearest_image(mask, candidates)
+        if found is None:
             raise RefusedError(Reason.MASK_WITHOUT_IMAGE, f"{len(candidates)} images of this stem")
+        image = self.accepted.original(found)
         if match.frame is not None and match.frame != image.frame:
             raise RefusedError(Reason.MASK_MISMATCH, f"frame {match.frame}, image frame {image.frame}")
         return image, reader_code(match.reader, self.pseudonyms), match.part

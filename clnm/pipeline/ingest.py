@@ -117,4 +117,6 @@ def _make_private(folder: Path) -> None:
 def _write_ledger(run: Run, center: str, ledger: Ledger) -> None:
     path = run.installation.root / _ledger_path(run, center)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left_by_a_killed_run in path.parent.glob("*.scratch"):
+        left_by_a_killed_run.unlink()
     ledger.write(path)

@@ -294,6 +294,34 @@ def test_a_mask_of_two_images_of_one_name_belongs_to_the_one_in_its_folder(tmp_p
     assert roi.image_key == clinic.entry("p2/a.dcm").image_key
 
 
+def test_a_mask_named_after_a_copy_belongs_to_the_image(tmp_path):
+    clinic = hospital(tmp_path, {"a_copy.dcm": dicom(1), "scan.dcm": dicom(1), "scan_mask.png": png(blob())})
+    [roi] = clinic.look().rois
+    assert clinic.states()["scan.dcm"] == ("duplicate", "duplicate_of")
+    assert roi.image_key == clinic.entry("a_copy.dcm").image_key
+    assert clinic.look().is_empty
+
+
+def test_a_mask_named_after_a_copy_of_an_earlier_look_belongs_to_the_image(tmp_path):
+    clinic = hospital(tmp_path, {"a_copy.dcm": dicom(1), "scan.dcm": dicom(1)})
+    clinic.look()
+    put(clinic.archive, {"scan_mask.png": png(blob())})
+    assert len(clinic.look().rois) == 1
+
+
+def test_a_folder_that_was_copied_with_its_masks_is_duplicates_and_nothing_else(tmp_path):
+    files = {"a.dcm": dicom(1), "a_mask.png": png(blob()), "b.dcm": dicom(2), "b_mask.png": png(blob())}
+    clinic = hospital(tmp_path, {f"{folder}/{name}": content for folder in "xy" for name, content in files.items()})
+    intake = clinic.look()
+    assert (len(intake.images), len(intake.rois)) == (2, 2)
+    assert {state for name, state in clinic.states().items() if name[0] == "y"} == {("duplicate", "duplicate_of")}
+    for name in files:
+        (clinic.archive / "x" / name).unlink()
+    second = clinic.look()
+    assert {state for name, state in clinic.states().items() if name[0] == "y"} == {("ingested", "")}
+    assert (second.images, second.rois) == ([], [])
+
+
 def test_a_mask_that_could_belong_to_two_images_is_refused(tmp_path):
     files = {"p1/a.dcm": dicom(1), "p2/a.dcm": dicom(2), "drawn/a_mask.png": png(blob())}
     clinic = hospital(tmp_path, files)
