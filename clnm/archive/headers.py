@@ -78,13 +78,14 @@ def read_header(dataset: Any) -> Header:
     for name, value in ids.items():
         if not value:
             raise RefusedError(Reason.MISSING_TAG, name)
+    names = [_text(dataset, name) for name in _NAMES]
     return Header(
         patient_id=ids["PatientID"],
         study_uid=ids["StudyInstanceUID"],
         sop_uid=ids["SOPInstanceUID"],
         acquired_at=_acquired_at(dataset),
-        manufacturer=_unless_named(dataset, "Manufacturer"),
-        model=_unless_named(dataset, "ManufacturerModelName"),
+        manufacturer=without_names(_text(dataset, "Manufacturer"), names),
+        model=without_names(_text(dataset, "ManufacturerModelName"), names),
     )
 
 
@@ -92,10 +93,6 @@ def without_names(text: str, names: Iterable[str]) -> str:
     """`text` of at most 64 characters, or nothing where it shares a word of four letters or more with `names`."""
     named = {word.casefold() for name in names for word in _WORD.findall(name.replace("^", " "))}
     return "" if named & {word.casefold() for word in _WORD.findall(text)} else text[:64]
-
-
-def _unless_named(dataset: Any, name: str) -> str:
-    return without_names(_text(dataset, name), [_text(dataset, tag) for tag in _NAMES])
 
 
 def _text(dataset: Any, name: str) -> str:

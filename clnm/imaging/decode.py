@@ -9,6 +9,7 @@ import importlib.metadata
 import io
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,13 @@ def decode_frame(file: DicomFile, *, frame: int | None = None) -> Frame:
         raise
     except UNTRUSTED as error:
         raise RefusedError(Reason.DECODE_FAILED, type(error).__name__) from None
-    return Frame(luminance, index, count, syntax, f"{package} {importlib.metadata.version(package)}")
+    return Frame(luminance, index, count, syntax, named(package))
+
+
+@lru_cache
+def named(package: str) -> str:
+    """A package and its version, for the record; looking it up costs more than decoding a small frame."""
+    return f"{package} {importlib.metadata.version(package)}"
 
 
 def luminance_of_color(color: np.ndarray) -> np.ndarray:

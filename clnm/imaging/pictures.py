@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 
 import numpy as np
 
 from clnm.entities import Reason
-from clnm.imaging.decode import Frame, luminance_of_color
+from clnm.imaging.decode import Frame, luminance_of_color, named
 from clnm.imaging.dicom import MAX_PIXELS
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 
@@ -46,7 +45,7 @@ def read_picture(content: bytes) -> Frame:
         luminance = luminance.astype(np.float32)
         if not np.isfinite(luminance).all():
             raise RefusedError(Reason.DECODE_FAILED, "not finite")
-    return Frame(luminance, 0, 1, name, f"pillow {importlib.metadata.version('pillow')}")
+    return Frame(luminance, 0, 1, name, named("pillow"))
 
 
 def _demand_bearable(rows: int, columns: int) -> None:
