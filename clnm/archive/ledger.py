@@ -95,6 +95,17 @@ class Entry:
             last_seen_at=self.last_seen_at,
         )
 
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What an image row is made of."""
+        box = (self.top, self.bottom, self.left, self.right, self.spacing_x_mm, self.spacing_y_mm)
+        return (self.sha256, self.patient_key, self.study_key, self.acquired_at, self.frame, *box, self.index_hash)
+
+    @property
+    def drawing(self) -> tuple[object, ...]:
+        """What the ROI rows of a mask are made of, its image aside."""
+        return (self.sha256, self.image_key, self.reader, self.labels)
+
     def as_copy_of(self, twin: Entry) -> Entry:
         """The entry in the state of a duplicate."""
         reason = Reason.DUPLICATE_OF.value

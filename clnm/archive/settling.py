@@ -42,6 +42,8 @@ class _Accepted:
     by_stem: dict[str, dict[str, Entry]] = field(default_factory=dict)
     drawn: dict[str, dict[str, Entry]] = field(default_factory=dict)
     """Masks by image_key and file_key."""
+    were_drawn: set[tuple[object, ...]] = field(default_factory=set)
+    """Masks that are gone: one that was moved is no news."""
     facts: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """What the store's image rows are made of."""
     news: set[str] = field(default_factory=set)
@@ -57,9 +59,11 @@ class _Accepted:
         if entry.status not in _HAD_ROWS:
             return
         if is_in_store and entry.kind is Kind.IMAGE:
-            self.facts[entry.image_key] = _facts(entry)
+            self.facts[entry.image_key] = entry.facts
         if entry.kind is Kind.MASK and entry.status is FileStatus.INGESTED:
             self.drawn.setdefault(entry.image_key, {})[entry.file_key] = entry
+        if entry.kind is Kind.MASK and entry.status is FileStatus.GONE:
+            self.were_drawn.add(entry.drawing)
         if entry.kind is Kind.IMAGE:
             self.by_sha[str(entry.sha256)] = self.by_image[entry.image_key] = entry
 
@@ -183,7 +187,7 @@ class Settling:
         assert entry.study_key is not None
         assert entry.patient_key is not None
         cache.write_image(self.pixels, entry.image_key, sight.pixels)
-        if self.accepted.facts.get(entry.image_key) == _facts(entry):
+        if self.accepted.facts.get(entry.image_key) == entry.facts:
             return
         self.accepted.news.add(entry.image_key)
         self.images.append(
@@ -224,18 +228,21 @@ class Settling:
             raise
         found = {label + part: marked for label, marked in fitted.items()}
         self._refuse_a_second(mask, image, reader, set(found))
+        fitted_mask = replace(mask, image_key=image.image_key, reader=reader, labels=",".join(map(str, found)))
+        is_news = self._is_news(fitted_mask, image)
         for label, marked in found.items():
             roi = self._roi(image, reader, label, marked)
             cache.write_mask(self.pixels, roi.roi_key, marked)
-            if self._is_news(mask, image):
+            if is_news:
                 self.rois.append(roi)
-        labels = ",".join(str(label) for label in found)
-        return replace(mask, image_key=image.image_key, reader=reader, labels=labels)
+        return fitted_mask
 
     def _is_news(self, mask: Entry, image: Entry) -> bool:
         """Whether the mask is new, redrawn, or its image's facts (crop, spacing, patient) are."""
         old = self.before.get(mask.file_key)
-        is_same = old is not None and (old.sha256, old.image_key) == (mask.sha256, image.image_key)
+        is_same = mask.drawing in self.accepted.were_drawn or (
+            old is not None and (old.sha256, old.image_key) == (mask.sha256, image.image_key)
+        )
         return not is_same or image.image_key in self.accepted.news
 
     def _image_of(self, mask: Entry, masks_of: Mapping[str, MaskOf]) -> tuple[Entry, str, int]:
@@ -289,9 +296,3 @@ class Settling:
             touches_border=touches_border(marked),
             mask_sha256=hashlib.sha256(np.packbits(marked).tobytes()).hexdigest(),
         )
-
-
-def _facts(entry: Entry) -> tuple[object, ...]:
-    """What an image row is made of."""
-    box = (entry.top, entry.bottom, entry.left, entry.right, entry.spacing_x_mm, entry.spacing_y_mm)
-    return (entry.sha256, entry.patient_key, entry.study_key, entry.acquired_at, entry.frame, *box, entry.index_hash)

@@ -7,6 +7,7 @@ import re
 import stat
 import tarfile
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -71,8 +72,8 @@ def name_of(path: bytes) -> str:
 
 
 def printable(name: str) -> str:
-    """A name as text that any table can hold: bytes that are no UTF-8 become escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A name as text that any table can hold: bytes that are no UTF-8 become escapes, accents one spelling."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def walk(entry: Path) -> Iterator[FoundFile]:

@@ -322,6 +322,31 @@ def test_a_folder_that_was_copied_with_its_masks_is_duplicates_and_nothing_else(
     assert (second.images, second.rois) == ([], [])
 
 
+def test_a_mask_that_was_moved_with_its_image_is_no_news(tmp_path):
+    files = {"x/a.dcm": dicom(1), "x/a_mask.png": png(blob()), "b.dcm": dicom(2), "c.dcm": dicom(3)}
+    clinic = hospital(tmp_path, files)
+    clinic.look()
+    (clinic.archive / "x").rename(clinic.archive / "y")
+    second = clinic.look()
+    assert clinic.states()["y/a_mask.png"] == ("ingested", "")
+    assert (second.images, second.rois) == ([], [])
+    assert clinic.look().is_empty
+
+
+def test_a_mask_redrawn_while_it_was_gone_is_news(tmp_path):
+    clinic = hospital(tmp_path, {"a.dcm": dicom(1), "a_mask.png": png(blob()), "b.dcm": dicom(2)})
+    clinic.look()
+    (clinic.archive / "a_mask.png").unlink()
+    clinic.look()
+    put(clinic.archive, {"a_mask.png": png(blob(width=9))})
+    assert [roi.area_px for roi in clinic.look().rois] == [54]
+
+
+def test_an_accent_in_one_character_or_in_two_is_the_same_name(tmp_path):
+    files = {"M\u00fcller.dcm": dicom(1), "Mu\u0308ller_mask.png": png(blob())}
+    assert len(hospital(tmp_path, files).look().rois) == 1
+
+
 def test_a_mask_that_could_belong_to_two_images_is_refused(tmp_path):
     files = {"p1/a.dcm": dicom(1), "p2/a.dcm": dicom(2), "drawn/a_mask.png": png(blob())}
     clinic = hospital(tmp_path, files)

@@ -346,6 +346,12 @@ def test_a_bare_name_is_the_one_file_of_that_name_and_slashes_may_lean_either_wa
     assert len(intake.images) == 2
 
 
+def test_accents_of_the_index_are_those_of_the_disk_in_either_spelling(tmp_path):
+    files = {"Mu\u0308ller.png": png(pixels(1)), "J\u00f6rg.png": png(pixels(2))}
+    rows = "archive/M\u00fcller.png,,P1,,,\nJo\u0308rg.png,,P2,,,\n"
+    assert len(indexed(tmp_path, rows, files=files).look().images) == 2
+
+
 def test_a_name_that_fits_two_files_gives_neither_to_anybody(tmp_path):
     files = {"x/a.png": png(pixels(1)), "y/a.png": png(pixels(2))}
     place = indexed(tmp_path, "a.png,,P1,,,\n", files=files)
