@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clnm.archive.ledger import TRY_AGAIN, Ledger
-from clnm.archive.walk import FoundFile
+from clnm.archive.ledger import TRY_AGAIN, Entry, Kind, Ledger
+from clnm.archive.walk import FoundFile, read
 from clnm.entities import FileStatus
+from clnm.imaging.refusal import RefusedError
 
 MAX_VANISHED = 0.5
 """More of a source's known files gone at once than this: a mount is gone, not the files."""
+
+
+REHASHED = 50
+"""Images of a center whose bytes are compared with their first hash by each look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,26 @@ def compare(found: Sequence[FoundFile], known: Ledger, source: str) -> Differenc
     is_gone[place[is_known]] = False
     is_gone &= ~_hidden(before, [file.hides for file in found if file.refusal is not None])
     return Difference(sorted(changed), rows[is_gone], int(was_here.sum()))
+
+
+def silently_changed(known: Ledger, roots: Mapping[str, Path], day: int) -> list[Entry]:
+    """Ingested images whose bytes are others than at their first look, of the share that is due on this day.
+
+    Day after day another share, so that all of them have their turn. What cannot be read is the walk's to tell.
+    """
+    is_image = pc.and_(
+        pc.equal(known.column("kind"), Kind.IMAGE), pc.equal(known.column("status"), FileStatus.INGESTED)
+    )
+    rows = np.flatnonzero(_numbers(is_image).astype(bool))
+    due = np.roll(rows, -(day * REHASHED) % max(1, len(rows)))[:REHASHED]
+    return [entry for entry in known.entries(due) if entry.source in roots and _is_other(roots[entry.source], entry)]
+
+
+def _is_other(root: Path, entry: Entry) -> bool:
+    try:
+        return hashlib.sha256(read(root, entry.path)).hexdigest() != entry.sha256
+    except RefusedError:
+        return False
 
 
 def _unsettled(before: pa.Table) -> np.ndarray:

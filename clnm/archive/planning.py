@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clnm.archive.center import CenterArchive, place_of
-from clnm.archive.difference import compare
+from clnm.archive.difference import compare, silently_changed
 from clnm.archive.index import Index, read_index
 from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.looking import Task, refused, stem_of
@@ -146,7 +146,8 @@ def make_plan(
                 f"center {center.name}: {len(difference.gone)} of {difference.known_count} known files of {source} are "
                 "not there; the mount is gone, or half an archive was moved: mount it, or mend [[center]] archive"
             )
-    has_news = is_index_news or any(difference.changed for difference in differences.values())
+    rotten = silently_changed(known, roots, seen_at.toordinal())
+    has_news = is_index_news or bool(rotten) or any(difference.changed for difference in differences.values())
     if index is not None and center.index is not None and has_news:
         folder = Path(os.path.realpath(center.index.parent))
         planner.pictures = _pictures(roots, found)
@@ -158,6 +159,7 @@ def make_plan(
         for file, row in difference.changed:
             entry = planner.found(source, file, old.get(row) if row is not None else None)
             planner.choose(entry, old.get(row) if row is not None else None)
+    planner.choose_again(rotten)
     _choose_dependents(planner, {entry.file_key for entry in gone}, is_index_news=is_index_news)
     return _plan(planner, gone)
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from clnm.archive import difference
 from clnm.archive.ledger import Ledger
 from clnm.entities import Reason
 from clnm.errors import NothingToDoError, StoreError
@@ -126,6 +127,33 @@ def test_an_image_that_changed_after_it_was_hashed_is_set_aside_and_its_rows_sta
     path.write_bytes(dicom(3))
     clinic.look()
     assert clinic.states()["c.dcm"] == ("ingested", "")
+
+
+def test_bytes_that_changed_behind_an_unchanged_look_are_found(clinic):
+    """A disk that forgets changes neither size nor time."""
+    clinic.look()
+    path = clinic.archive / "c.dcm"
+    look, content = path.stat(), bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(look.st_atime_ns, look.st_mtime_ns))
+    second = clinic.look()
+    assert clinic.states()["c.dcm"] == ("quarantined", "checksum_changed")
+    assert [file.reason for file in second.files] == ["checksum_changed"]
+    assert clinic.look().is_empty
+
+
+def test_every_image_has_its_turn_of_being_hashed_again(clinic, monkeypatch):
+    monkeypatch.setattr(difference, "REHASHED", 2)  # of the archive's three
+    ledger = clinic.look().ledger
+    for path in ("2025/a.dcm", "2025/deep/er/b", "c.dcm"):
+        (clinic.archive / path).write_bytes(b"rotten")
+    found = [
+        {entry.path for entry in difference.silently_changed(ledger, {"C1/0": clinic.archive}, day)}
+        for day in range(739_000, 739_003)
+    ]
+    assert [len(paths) for paths in found] == [2, 2, 2]
+    assert set().union(*found) == {b"2025/a.dcm", b"2025/deep/er/b", b"c.dcm"}
 
 
 def test_a_changed_image_is_taken_when_the_operator_asks_for_another_try(clinic):
