@@ -21,7 +21,7 @@ from clnm.imaging.refusal import RefusedError
 from tests.unit.intake_archives import SHAPE, blob, dicom, hospital, pixels, png, region, volume
 from tests.unit.test_intake_walk import tarred, zipped
 
-FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @functools.cache

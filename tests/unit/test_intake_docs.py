@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from clnm.archive.difference import REHASHED
 from clnm.archive.matching import MASK_WORDS
 from clnm.archive.tables import MISSING
 from clnm.entities import FileStatus, Reason
@@ -25,6 +26,8 @@ def test_every_state_is_in_the_document():
 
 def test_the_words_of_the_document_are_the_words_of_the_code():
     flat = " ".join(TEXT.split())
+    assert REHASHED == 50
+    assert "Fifty images of a center" in flat
     assert {word for word in MISSING if word} == set(
         re.findall(r"`([^`]+)`", re.search("an empty cell, (.+?)\\. A", flat)[1])
     )
