@@ -37,7 +37,10 @@ class TableRows:
     center: str
     pseudonyms: Pseudonyms
     seen_at: datetime
-    emitted: set[str]
+    emitted: frozenset[str]
+    """What the tables said when they were last read; a word that came back since is news again."""
+    said: set[str] = field(default_factory=set)
+    """What they say now."""
     clinical: list[ClinicalRow] = field(default_factory=list)
     outcomes: list[OutcomeRow] = field(default_factory=list)
     asides: dict[Place, Aside] = field(default_factory=dict)
@@ -106,12 +109,11 @@ class TableRows:
         return value
 
     def _is_news(self, table: str, *facts: object) -> bool:
-        """Whether this very row (patient, clocks, typed values) was emitted before; it is kept as a keyed hash."""
+        """Whether this very row (patient, clocks, typed values) was not told before; it is kept as a keyed hash."""
         digest = self.pseudonyms.text(table, *(repr(fact) for fact in facts))
-        if digest in self.emitted:
-            return False
-        self.emitted.add(digest)
-        return True
+        is_news = digest not in self.emitted and digest not in self.said
+        self.said.add(digest)
+        return is_news
 
 
 def file_asides(ledger: Ledger, seen_at: datetime) -> dict[Place, Aside]:

@@ -28,8 +28,9 @@ _NAMES = (
     "PerformingPhysicianName",
 )
 _WORD = re.compile(r"\w{4,}")
-_FIRST_YEAR = 1950
-"""Medical ultrasound is younger than this; an earlier date is a placeholder."""
+_FIRST_YEAR, _LAST_YEAR = 1950, 2200
+"""Medical ultrasound is younger than the first; outside, a date is a placeholder."""
+_DAY = re.compile(r"[0-9]{8}")
 _CLOCKS = (
     ("AcquisitionDate", "AcquisitionTime"),
     ("ContentDate", "ContentTime"),
@@ -50,34 +51,12 @@ class Header:
     model: str
 
 
-def read_header(dataset: Any) -> Header:
-    """The allowed fields.
+def demand_ultrasound(dataset: Any) -> None:
+    """Refuse what is no ultrasound image (or screenshot of one) by its class.
 
     Raises:
-        RefusedError: it is no ultrasound image, or an id that everything hangs on is missing.
+        RefusedError: the class is another, or missing.
     """
-    _demand_ultrasound(dataset)
-    ids = {name: _text(dataset, name) for name in ("PatientID", "StudyInstanceUID", "SOPInstanceUID")}
-    for name, value in ids.items():
-        if not value:
-            raise RefusedError(Reason.MISSING_TAG, name)
-    return Header(
-        patient_id=ids["PatientID"],
-        study_uid=ids["StudyInstanceUID"],
-        sop_uid=ids["SOPInstanceUID"],
-        acquired_at=_acquired_at(dataset),
-        manufacturer=_unless_named(dataset, "Manufacturer"),
-        model=_unless_named(dataset, "ManufacturerModelName"),
-    )
-
-
-def without_names(text: str, names: Iterable[str]) -> str:
-    """`text` of at most 64 characters, or nothing where it shares a word of four letters or more with `names`."""
-    named = {word.casefold() for name in names for word in _WORD.findall(name.replace("^", " "))}
-    return "" if named & {word.casefold() for word in _WORD.findall(text)} else text[:64]
-
-
-def _demand_ultrasound(dataset: Any) -> None:
     meta = getattr(dataset, "file_meta", None)
     sop_class = _text(dataset, "SOPClassUID") or (_text(meta, "MediaStorageSOPClassUID") if meta else "")
     if sop_class in _ULTRASOUND:
@@ -89,8 +68,31 @@ def _demand_ultrasound(dataset: Any) -> None:
     raise RefusedError(Reason.SOP_CLASS, standard_uid(sop_class))
 
 
-def _unless_named(dataset: Any, name: str) -> str:
-    return without_names(_text(dataset, name), [_text(dataset, tag) for tag in _NAMES])
+def read_header(dataset: Any) -> Header:
+    """The allowed fields.
+
+    Raises:
+        RefusedError: an id that everything hangs on is missing.
+    """
+    ids = {name: _text(dataset, name) for name in ("PatientID", "StudyInstanceUID", "SOPInstanceUID")}
+    for name, value in ids.items():
+        if not value:
+            raise RefusedError(Reason.MISSING_TAG, name)
+    names = [_text(dataset, name) for name in _NAMES]
+    return Header(
+        patient_id=ids["PatientID"],
+        study_uid=ids["StudyInstanceUID"],
+        sop_uid=ids["SOPInstanceUID"],
+        acquired_at=_acquired_at(dataset),
+        manufacturer=without_names(_text(dataset, "Manufacturer"), names),
+        model=without_names(_text(dataset, "ManufacturerModelName"), names),
+    )
+
+
+def without_names(text: str, names: Iterable[str]) -> str:
+    """`text` of at most 64 characters, or nothing where it shares a word of four letters or more with `names`."""
+    named = {word.casefold() for name in names for word in _WORD.findall(name.replace("^", " "))}
+    return "" if named & {word.casefold() for word in _WORD.findall(text)} else text[:64]
 
 
 def _text(dataset: Any, name: str) -> str:
@@ -107,11 +109,13 @@ def _acquired_at(dataset: Any) -> datetime | None:
     for date_name, time_name in _CLOCKS:
         day = _text(dataset, date_name).replace(".", "")
         clock = _text(dataset, time_name).replace(":", "").split(".")[0].ljust(6, "0")[:6]
+        if not _DAY.fullmatch(day):
+            continue
         try:
             moment = datetime.strptime(day + clock, "%Y%m%d%H%M%S").replace(tzinfo=offset)
         except ValueError:
             continue
-        if moment.year >= _FIRST_YEAR:
+        if _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             return moment.astimezone(UTC)
     return None
 

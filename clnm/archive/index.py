@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,19 +110,23 @@ def _read_row(sheet: Sheet, row: Sequence[str], index: Index, n_files: int) -> I
 def _by_name(places: Iterable[str]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for place in places:
-        found[posixpath.basename(place)].append(place)
+        found[_composed(posixpath.basename(place))].append(place)
     return found
 
 
+def _composed(name: str) -> str:
+    """One spelling of accents: macOS writes them into file names in two characters."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _normalised(written: str) -> str:
-    return posixpath.normpath(written.replace("\\", "/")) if written else ""
+    return posixpath.normpath(_composed(written).replace("\\", "/")) if written else ""
 
 
 def _places(written: str, folder: Path, by_name: Mapping[str, list[str]]) -> list[str]:
     """The file at the written path, else every file whose place ends like it."""
     there = by_name.get(posixpath.basename(written), [])
-    exact = posixpath.normpath(posixpath.join(os.fsdecode(folder), written))
-    if exact in there:
-        return [place for place in there if place == exact]
+    exact = _composed(posixpath.normpath(posixpath.join(os.fsdecode(folder), written)))
     tail = "/" + written.lstrip("./")
-    return [place for place in there if place.endswith(tail)]
+    found = [place for place in there if _composed(place) == exact]
+    return found or [place for place in there if _composed(place).endswith(tail)]

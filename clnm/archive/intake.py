@@ -20,7 +20,7 @@ from clnm.archive.looking import Look, Sight, Task, look_at
 from clnm.archive.planning import Plan, make_plan, tasks_of
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.settling import Settling
-from clnm.archive.tables import Sheet, demand_columns, read_sheet
+from clnm.archive.tables import Sheet, demand_columns, hint, read_sheet
 from clnm.entities import (
     ClinicalRow,
     ClinicalVariable,
@@ -32,7 +32,7 @@ from clnm.entities import (
     Role,
     SetAside,
 )
-from clnm.errors import ConfigurationError, nearest
+from clnm.errors import ConfigurationError
 
 __all__ = ["CenterArchive", "Intake", "take_in"]
 
@@ -109,9 +109,10 @@ def take_in(
             now_ns=now_ns,
         )
         _look_at_all(look, plan, settling, map_files)
-        told = TableRows(center.name, pseudonyms, seen_at, set(known.emitted))
-        if is_told:
+        told = TableRows(center.name, pseudonyms, seen_at, known.emitted)
+        if is_told and not settling.images:  # a new image can uncover what its patient's missing image hid
             told.patients, told.asides = set(known.patients), table_asides(known.asides)
+            told.said = set(known.emitted)
         else:
             _tell(told, sheets, variables, outcome, plan)
     return _result(center, known, settling, told, digest)
@@ -140,7 +141,7 @@ def _demand_outcome(center: CenterArchive, sheets: Mapping[str, Sheet], outcome:
     there = sorted({column for sheet in told for column in sheet.columns})
     raise ConfigurationError(
         f"center {center.name}: none of its tables has a column {wanted!r} for the outcome; map {outcome} in "
-        f'[center.columns], or give the center role "score"; {nearest(wanted, there)}'
+        f'[center.columns], or give the center role "score"; {hint(wanted, there)}'
     )
 
 
@@ -188,7 +189,7 @@ def _result(center: CenterArchive, known: Ledger, settling: Settling, told: Tabl
     ledger = replace(
         known,
         files=known.with_entries(settling.entries.values()),
-        emitted=frozenset(told.emitted),
+        emitted=frozenset(told.said),
         patients=frozenset(told.patients),
         tables_digest=digest,
     )

@@ -95,6 +95,22 @@ class Entry:
             last_seen_at=self.last_seen_at,
         )
 
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What an image row is made of."""
+        box = (self.top, self.bottom, self.left, self.right, self.spacing_x_mm, self.spacing_y_mm)
+        return (self.sha256, self.patient_key, self.study_key, self.acquired_at, self.frame, *box, self.index_hash)
+
+    @property
+    def drawing(self) -> tuple[object, ...]:
+        """What the ROI rows of a mask are made of, its image aside."""
+        return (self.sha256, self.image_key, self.reader, self.labels)
+
+    def as_copy_of(self, twin: Entry) -> Entry:
+        """The entry in the state of a duplicate."""
+        reason = Reason.DUPLICATE_OF.value
+        return replace(self, status=FileStatus.DUPLICATE, reason=reason, detail="", image_key=twin.image_key)
+
     def stands_as(self, other: Entry) -> bool:
         """Whether what became of the file is the same."""
         mine, theirs = (
@@ -141,7 +157,7 @@ class Ledger:
     files: pa.Table = field(default_factory=_ENTRIES.empty_table)
     asides: tuple[Aside, ...] = ()
     emitted: frozenset[str] = frozenset()
-    """Keyed hashes of table rows that are in the store already."""
+    """Keyed hashes of the rows that the tables held when they were last read; all of them are in the store."""
     patients: frozenset[str] = frozenset()
     """Patients that the clinical and outcome tables speak of."""
     tables_digest: str = ""

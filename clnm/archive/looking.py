@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clnm.archive.headers import read_header
+from clnm.archive.headers import demand_ultrasound, read_header
 from clnm.archive.index import IndexRow
 from clnm.archive.ledger import Entry, Kind
 from clnm.archive.pseudonyms import Pseudonyms
@@ -19,7 +19,7 @@ from clnm.imaging.decode import Frame, decode_frame
 from clnm.imaging.dicom import parse_dicom
 from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.pictures import SUFFIXES, read_picture
-from clnm.imaging.refusal import RefusedError
+from clnm.imaging.refusal import UNTRUSTED, RefusedError
 from clnm.imaging.regions import Region, choose_region, image_regions, whole_frame
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3", ".img")
@@ -81,15 +81,12 @@ def look_at(look: Look, task: Task) -> Sight:
     try:
         content = read(task.root, entry.path)
         entry = replace(entry, sha256=hashlib.sha256(content).hexdigest())
-        if entry.kind is Kind.MASK:
-            return Sight(_ingested(entry), labels=read_mask(content, name_of(entry.path)))
-        if entry.kind is Kind.TABLE:
-            return Sight(_ingested(entry))
-        if name_of(entry.path).lower().endswith(SUFFIXES):
-            return _see_picture(look, replace(task, entry=entry), content)
-        return _see_dicom(look, entry, content)
-    except RefusedError as refusal:
-        return Sight(_refused(look, entry, refusal))
+        return _see(look, replace(task, entry=entry), content)
+    except RefusedError as error:
+        refusal = error
+    except UNTRUSTED as error:  # a header's values are parsed where they are asked for
+        refusal = RefusedError(Reason.MALFORMED, type(error).__name__)
+    return Sight(_refused(look, entry, refusal))
 
 
 def refused(entry: Entry, reason: Reason, detail: str = "") -> Entry:
@@ -108,9 +105,22 @@ def stem_of(name: str) -> str:
     return head if dot and head and 0 < len(tail) <= 5 and not tail.isdigit() else name
 
 
+def _see(look: Look, task: Task, content: bytes) -> Sight:
+    entry, name = task.entry, name_of(task.entry.path)
+    if entry.kind is Kind.MASK:
+        return Sight(_ingested(entry), labels=read_mask(content, name))
+    if entry.kind is Kind.TABLE:
+        return Sight(_ingested(entry))
+    if name.lower().endswith(SUFFIXES):
+        return _see_picture(look, task, content)
+    return _see_dicom(look, entry, content)
+
+
 def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
     _demand_dicom_like(name_of(entry.path).lower(), content)
     file = parse_dicom(content)
+    demand_ultrasound(file.dataset)
+    file.demand_pixels()  # a header that was cut misses more than the id it misses first
     header = read_header(file.dataset)
     frame = decode_frame(file, frame=look.frames.get(entry.stem))
     regions = image_regions(file.dataset, *frame.luminance.shape)

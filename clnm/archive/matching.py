@@ -57,11 +57,15 @@ def reader_code(word: str, pseudonyms: Pseudonyms) -> str:
 
 
 def nearest_image(mask: Entry, images: Sequence[Entry]) -> Entry | None:
-    """Of several images of one stem: the only one in the mask's folder, else in a folder of the same name; or None."""
+    """Of several images of one stem: the only one in the mask's folder, else in a folder of the same name; or None.
+
+    Copies of one image are one.
+    """
     folder = _folder(mask)
     beside = [image for image in images if (image.source, _folder(image)) == (mask.source, folder)]
     alike = [image for image in images if _folder(image)[-1:] == folder[-1:]]
-    return next((near[0] for near in (beside, alike, images) if len(near) == 1), None)
+    near = ({image.image_key: image for image in some} for some in (beside, alike, images))
+    return next((next(iter(distinct.values())) for distinct in near if len(distinct) == 1), None)
 
 
 def frames_named(mask_stems: Iterable[str], image_stems: AbstractSet[str]) -> dict[str, int]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clnm.archive.center import CenterArchive, place_of
-from clnm.archive.difference import compare
+from clnm.archive.difference import compare, silently_changed
 from clnm.archive.index import Index, read_index
 from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.looking import Task, refused, stem_of
@@ -21,7 +21,7 @@ from clnm.archive.matching import frames_named, is_mask_stem, match_stem, starts
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.settling import MaskOf
 from clnm.archive.tables import Sheet
-from clnm.archive.walk import FoundFile, name_of
+from clnm.archive.walk import FoundFile, name_of, printable
 from clnm.entities import FileStatus, Reason
 from clnm.errors import NothingToDoError
 from clnm.imaging.masks import VOLUMES, is_mask_name
@@ -94,7 +94,7 @@ class _Planner:
             status=FileStatus.PENDING,
             first_seen_at=self.seen_at,
             last_seen_at=self.seen_at,
-            stem=stem_of(name_of(file.path)),
+            stem=stem_of(printable(name_of(file.path))),
         )
         return entry if file.refusal is None else refused(entry, file.refusal)
 
@@ -146,7 +146,8 @@ def make_plan(
                 f"center {center.name}: {len(difference.gone)} of {difference.known_count} known files of {source} are "
                 "not there; the mount is gone, or half an archive was moved: mount it, or mend [[center]] archive"
             )
-    has_news = is_index_news or any(difference.changed for difference in differences.values())
+    rotten = silently_changed(known, roots, seen_at.toordinal())
+    has_news = is_index_news or bool(rotten) or any(difference.changed for difference in differences.values())
     if index is not None and center.index is not None and has_news:
         folder = Path(os.path.realpath(center.index.parent))
         planner.pictures = _pictures(roots, found)
@@ -158,6 +159,7 @@ def make_plan(
         for file, row in difference.changed:
             entry = planner.found(source, file, old.get(row) if row is not None else None)
             planner.choose(entry, old.get(row) if row is not None else None)
+    planner.choose_again(rotten)
     _choose_dependents(planner, {entry.file_key for entry in gone}, is_index_news=is_index_news)
     return _plan(planner, gone)
 
@@ -187,6 +189,10 @@ def _choose_dependents(planner: _Planner, gone: set[str], *, is_index_news: bool
         for entry in known.entries(is_picture):
             if entry.file_key not in gone and entry.path.lower().endswith(_BYTE_SUFFIXES):
                 _choose_if_mended(planner, entry)
+    if gone:
+        lost = known.where("file_key", sorted(gone))
+        copies = known.where("sha256", sorted({str(entry.sha256) for entry in lost if entry.sha256}))
+        planner.choose_again(entry for entry in copies if entry.status is FileStatus.DUPLICATE)
     if chosen or gone:
         waiting = known.where("reason", [Reason.MASK_WITHOUT_IMAGE.value])
         planner.choose_again(entry for entry in waiting if entry.file_key not in gone and entry.status != "gone")

@@ -42,24 +42,41 @@ class _Accepted:
     by_stem: dict[str, dict[str, Entry]] = field(default_factory=dict)
     drawn: dict[str, dict[str, Entry]] = field(default_factory=dict)
     """Masks by image_key and file_key."""
+    were_drawn: set[tuple[object, ...]] = field(default_factory=set)
+    """Masks that are gone: one that was moved is no news."""
     facts: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """What the store's image rows are made of."""
     news: set[str] = field(default_factory=set)
     """Images whose row is new in this run."""
 
     def add(self, entry: Entry, *, is_in_store: bool = False) -> None:
-        """Note an entry that is in."""
-        if entry.image_key is None or entry.status not in _HAD_ROWS:
+        """Note an entry that is in, or a copy of one: a mask can be named after the copy."""
+        if entry.image_key is None:
+            return
+        if entry.kind is Kind.IMAGE and entry.status in {FileStatus.INGESTED, FileStatus.DUPLICATE}:
+            self.by_file[entry.file_key] = entry
+            self.by_stem.setdefault(entry.stem, {})[entry.file_key] = entry
+        if entry.status not in _HAD_ROWS:
             return
         if is_in_store and entry.kind is Kind.IMAGE:
-            self.facts[entry.image_key] = _facts(entry)
+            self.facts[entry.image_key] = entry.facts
         if entry.kind is Kind.MASK and entry.status is FileStatus.INGESTED:
             self.drawn.setdefault(entry.image_key, {})[entry.file_key] = entry
+        if entry.kind is Kind.MASK and entry.status is FileStatus.GONE:
+            self.were_drawn.add(entry.drawing)
         if entry.kind is Kind.IMAGE:
             self.by_sha[str(entry.sha256)] = self.by_image[entry.image_key] = entry
-            if entry.status is FileStatus.INGESTED:
-                self.by_file[entry.file_key] = entry
-                self.by_stem.setdefault(entry.stem, {})[entry.file_key] = entry
+
+    def original(self, entry: Entry) -> Entry:
+        """The image itself, where the entry is a copy of it.
+
+        Raises:
+            RefusedError: it is not there.
+        """
+        found = entry if entry.status is FileStatus.INGESTED else self.by_image.get(str(entry.image_key))
+        if found is None or found.status is not FileStatus.INGESTED:
+            raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
+        return found
 
 
 @dataclass(slots=True, repr=False)
@@ -81,7 +98,7 @@ class Settling:
     def settle_gone(self, entries: Iterable[Entry]) -> None:
         """Files that are no longer there. Their rows stay."""
         for entry in entries:
-            gone = replace(entry, status=FileStatus.GONE, last_seen_at=self.seen_at)
+            gone = replace(entry, status=FileStatus.GONE, reason="", detail="", last_seen_at=self.seen_at)
             self.entries[entry.file_key] = gone
             self.accepted.add(gone, is_in_store=True)
 
@@ -157,7 +174,7 @@ class Settling:
             if twin.patient_key != entry.patient_key:
                 return replace(refused(entry, Reason.CONTENT_CONFLICT), image_key=None)
             if twin.status is not FileStatus.GONE:
-                return replace(entry, status=FileStatus.DUPLICATE, reason=Reason.DUPLICATE_OF.value, image_key=None)
+                return entry.as_copy_of(twin)
         twin = self.accepted.by_image.get(str(entry.image_key))
         if twin is not None and twin.file_key != entry.file_key and twin.sha256 != entry.sha256:
             return replace(refused(entry, Reason.UID_CONFLICT), image_key=None)
@@ -170,7 +187,7 @@ class Settling:
         assert entry.study_key is not None
         assert entry.patient_key is not None
         cache.write_image(self.pixels, entry.image_key, sight.pixels)
-        if self.accepted.facts.get(entry.image_key) == _facts(entry):
+        if self.accepted.facts.get(entry.image_key) == entry.facts:
             return
         self.accepted.news.add(entry.image_key)
         self.images.append(
@@ -198,6 +215,9 @@ class Settling:
     def _fit(self, sight: Sight, masks_of: Mapping[str, MaskOf]) -> Entry:
         mask = sight.entry
         image, reader, part = self._image_of(mask, masks_of)
+        for other in self.accepted.drawn.get(str(image.image_key), {}).values():
+            if other.file_key != mask.file_key and (other.sha256, other.reader) == (mask.sha256, reader):
+                return mask.as_copy_of(other)
         assert sight.labels is not None
         region = Region(image.top, image.bottom, image.left, image.right, None, None, SpacingSource.NONE)
         try:
@@ -208,18 +228,21 @@ class Settling:
             raise
         found = {label + part: marked for label, marked in fitted.items()}
         self._refuse_a_second(mask, image, reader, set(found))
+        fitted_mask = replace(mask, image_key=image.image_key, reader=reader, labels=",".join(map(str, found)))
+        is_news = self._is_news(fitted_mask, image)
         for label, marked in found.items():
             roi = self._roi(image, reader, label, marked)
             cache.write_mask(self.pixels, roi.roi_key, marked)
-            if self._is_news(mask, image):
+            if is_news:
                 self.rois.append(roi)
-        labels = ",".join(str(label) for label in found)
-        return replace(mask, image_key=image.image_key, reader=reader, labels=labels)
+        return fitted_mask
 
     def _is_news(self, mask: Entry, image: Entry) -> bool:
         """Whether the mask is new, redrawn, or its image's facts (crop, spacing, patient) are."""
         old = self.before.get(mask.file_key)
-        is_same = old is not None and (old.sha256, old.image_key) == (mask.sha256, image.image_key)
+        is_same = mask.drawing in self.accepted.were_drawn or (
+            old is not None and (old.sha256, old.image_key) == (mask.sha256, image.image_key)
+        )
         return not is_same or image.image_key in self.accepted.news
 
     def _image_of(self, mask: Entry, masks_of: Mapping[str, MaskOf]) -> tuple[Entry, str, int]:
@@ -228,14 +251,16 @@ class Settling:
             named = masks_of[mask.file_key]
             if named.image_file_key not in self.accepted.by_file:
                 raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
-            return self.accepted.by_file[named.image_file_key], reader_code(named.reader, self.pseudonyms), 0
+            image = self.accepted.original(self.accepted.by_file[named.image_file_key])
+            return image, reader_code(named.reader, self.pseudonyms), 0
         match = match_stem(mask.stem, self.accepted.by_stem)
         if match is None:
             raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
         candidates = list(self.accepted.by_stem[match.stem].values())
-        image = nearest_image(mask, candidates)
-        if image is None:
+        found = nearest_image(mask, candidates)
+        if found is None:
             raise RefusedError(Reason.MASK_WITHOUT_IMAGE, f"{len(candidates)} images of this stem")
+        image = self.accepted.original(found)
         if match.frame is not None and match.frame != image.frame:
             raise RefusedError(Reason.MASK_MISMATCH, f"frame {match.frame}, image frame {image.frame}")
         return image, reader_code(match.reader, self.pseudonyms), match.part
@@ -271,9 +296,3 @@ class Settling:
             touches_border=touches_border(marked),
             mask_sha256=hashlib.sha256(np.packbits(marked).tobytes()).hexdigest(),
         )
-
-
-def _facts(entry: Entry) -> tuple[object, ...]:
-    """What an image row is made of."""
-    box = (entry.top, entry.bottom, entry.left, entry.right, entry.spacing_x_mm, entry.spacing_y_mm)
-    return (entry.sha256, entry.patient_key, entry.study_key, entry.acquired_at, entry.frame, *box, entry.index_hash)

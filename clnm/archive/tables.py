@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -83,12 +83,7 @@ def read_sheet(path: Path, vocabulary: Vocabulary, *, center: str, key: str) -> 
     """
     readers = {".parquet": _parquet_lines, ".xlsx": _xlsx_lines}
     try:
-        content = path.read_bytes()
-        lines = (
-            readers[path.suffix.lower()](content)
-            if path.suffix.lower() in readers
-            else _csv_lines(content, vocabulary.format)
-        )
+        lines = readers.get(path.suffix.lower(), _csv_lines)(path.read_bytes(), vocabulary.format)
     except FileNotFoundError:
         raise ConfigurationError(
             f"center {center}: the file that `{key}` names is not there; mend `{key}` in [[center]]"
@@ -116,7 +111,7 @@ def demand_columns(sheets: Mapping[str, Sheet], vocabulary: Vocabulary, *, cente
     for name, column in vocabulary.columns.items():
         if there and column not in there:
             raise ConfigurationError(
-                f"center {center}: [center.columns] {name} = {column!r}: no such column; {nearest(column, there)}"
+                f"center {center}: [center.columns] {name} = {column!r}: no such column; {hint(column, there)}"
             )
     for key, sheet in sheets.items():
         for name in ("patient", "image") if key == "index" else ("patient",):
@@ -124,8 +119,15 @@ def demand_columns(sheets: Mapping[str, Sheet], vocabulary: Vocabulary, *, cente
                 wanted = vocabulary.columns.get(name, name)
                 raise ConfigurationError(
                     f"center {center}: the table that `{key}` names has no column {wanted!r}; map {name} in "
-                    f"[center.columns]; {nearest(wanted, sheet.columns)}"
+                    f"[center.columns]; {hint(wanted, sheet.columns)}"
                 )
+
+
+def hint(name: str, columns: Sequence[str]) -> str:
+    """The nearest of a table's columns, or all of them; none where they are the values of a patient's row."""
+    if any(read_number(column, ".") is not None or read_day(column, dayfirst=False) for column in columns):
+        return "its first line holds numbers or dates: it must name the columns"
+    return nearest(name, columns)
 
 
 def typed_value(text: str, variable: ClinicalVariable, vocabulary: Vocabulary) -> tuple[ClinicalValue, Problem | None]:
@@ -233,30 +235,26 @@ def _decoded(content: bytes, encoding: str | None) -> str:
     return content.decode("latin-1")
 
 
-def _parquet_lines(content: bytes) -> list[list[str]]:
+def _parquet_lines(content: bytes, table: TableFormat) -> list[list[str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(pa.BufferReader(content))
-    columns = [[_word(value) for value in column.to_pylist()] for column in table.columns]
-    return [list(table.column_names), *(list(row) for row in zip(*columns, strict=True))]
+    found = pq.read_table(pa.BufferReader(content))
+    columns = [[_word(value, table.decimal) for value in column.to_pylist()] for column in found.columns]
+    return [list(found.column_names), *(list(row) for row in zip(*columns, strict=True))]
 
 
-def _xlsx_lines(content: bytes) -> list[list[str]]:
+def _xlsx_lines(content: bytes, table: TableFormat) -> list[list[str]]:
     from openpyxl import load_workbook
 
     book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-    return [_words(line) for line in book.worksheets[0].iter_rows(values_only=True)]
+    return [[_word(cell, table.decimal) for cell in line] for line in book.worksheets[0].iter_rows(values_only=True)]
 
 
-def _words(line: Iterable[object]) -> list[str]:
-    return [_word(cell) for cell in line]
-
-
-def _word(cell: object) -> str:
-    """A typed cell as a person would have typed it: an id that was stored as 123.0 is 123."""
+def _word(cell: object, decimal: str) -> str:
+    """A typed cell as a person of this hospital would have typed it: an id that was stored as 123.0 is 123."""
     if cell is None:
         return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() else str(cell).replace(".", decimal)
     return str(cell)

@@ -7,6 +7,7 @@ import re
 import stat
 import tarfile
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -45,13 +46,11 @@ class FoundFile(NamedTuple):
     """Set where it cannot even be opened."""
 
     @property
-    def hides(self) -> bytes | None:
-        """The start of all paths that cannot be seen because this folder or archive cannot be read."""
-        if self.refusal is Reason.PERMISSION:
-            return self.path + b"/"
-        if self.refusal in {Reason.ARCHIVE_TRUNCATED, Reason.IO_ERROR}:
-            return b"" if self.path == b"." else self.path + _SEPARATOR
-        return None
+    def hides(self) -> tuple[bytes, ...]:
+        """The starts of all paths that cannot be seen because this folder or archive cannot be read."""
+        if self.refusal in {Reason.PERMISSION, Reason.ARCHIVE_TRUNCATED, Reason.IO_ERROR}:
+            return (b"",) if self.path == b"." else (self.path + b"/", self.path + _SEPARATOR)
+        return ()
 
 
 def is_archive(name: str) -> bool:
@@ -70,6 +69,11 @@ def parts_of(path: bytes) -> list[bytes]:
 def name_of(path: bytes) -> str:
     """The own name of a file or member, undecodable bytes kept as surrogates."""
     return os.fsdecode(parts_of(path)[-1].rsplit(b"/", 1)[-1]) if path else ""
+
+
+def printable(name: str) -> str:
+    """A name as text that any table can hold: bytes that are no UTF-8 become escapes, accents one spelling."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def walk(entry: Path) -> Iterator[FoundFile]:
@@ -92,8 +96,9 @@ def read(entry: Path, path: bytes) -> bytes:
     base = os.fsencode(entry)
     try:
         member = _MEMBER.match(path)
-        target = os.path.join(base, path) if os.path.isdir(base) else base
-        if member is None or (member.group(1) and os.path.lexists(target)):
+        is_folder = os.path.isdir(base)
+        target = os.path.join(base, path) if is_folder else base
+        if member is None or (is_folder and (not member.group(1) or os.path.lexists(target))):
             return _read_file(target)
         if member.group(1):
             target = os.path.join(base, member.group(1))
@@ -109,8 +114,8 @@ def _walk_folder(base: bytes, below: bytes, folders: list[bytes]) -> Iterator[Fo
     try:
         with os.scandir(os.path.join(base, below)) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
-    except OSError:
-        yield FoundFile(below, 0, 0, 0, Reason.PERMISSION)
+    except OSError as error:
+        yield FoundFile(below or b".", 0, 0, 0, _reason_of(error))
         return
     for entry in entries:
         path = below + b"/" + entry.name if below else entry.name

@@ -42,11 +42,11 @@ def _path(root: Path, key: str) -> Path:
 
 
 def _write(path: Path, array: np.ndarray) -> None:
-    """Scratch, sync, rename; the folder is for the owner alone."""
+    """Scratch, sync, rename; the folder is for the owner alone. What a killed run left is written over by the next."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    scratch = path.with_suffix(f".{os.getpid()}.scratch")
+    scratch = path.with_suffix(".scratch")
     with scratch.open("wb") as file:
         file.write(buffer.getvalue())
         file.flush()

@@ -9,12 +9,13 @@ import importlib.metadata
 import io
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from clnm.entities import Reason
-from clnm.imaging.dicom import NATIVE, DicomFile, check_pixels, frame_bytes, native_meaning, standard_uid
+from clnm.imaging.dicom import BIG_ENDIAN, NATIVE, DicomFile, check_pixels, frame_bytes, native_meaning, standard_uid
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 
 _VIDEO = "1.2.840.10008.1.2.4.10"
@@ -68,7 +69,13 @@ def decode_frame(file: DicomFile, *, frame: int | None = None) -> Frame:
         raise
     except UNTRUSTED as error:
         raise RefusedError(Reason.DECODE_FAILED, type(error).__name__) from None
-    return Frame(luminance, index, count, syntax, f"{package} {importlib.metadata.version(package)}")
+    return Frame(luminance, index, count, syntax, named(package))
+
+
+@lru_cache
+def named(package: str) -> str:
+    """A package and its version, for the record; looking it up costs more than decoding a small frame."""
+    return f"{package} {importlib.metadata.version(package)}"
 
 
 def luminance_of_color(color: np.ndarray) -> np.ndarray:
@@ -109,8 +116,10 @@ def _decode(file: DicomFile, index: int, count: int) -> np.ndarray:
 def _native_frame(file: DicomFile, index: int, count: int) -> bytes:
     assert file.pixels_at is not None
     size = frame_bytes(file, count)
-    start = file.pixels_at + index * size
-    return file.content[start : start + size] + b"\x00" * (size % 2)
+    start, even = file.pixels_at + index * size, size + size % 2
+    if count > 1 and size % 2 and file.transfer_syntax == BIG_ENDIAN and file.pixels_vr == "OW":
+        raise RefusedError(Reason.DECODE_FAILED, "words across frames")
+    return file.content[start : start + even].ljust(even, b"\x00")
 
 
 def _encapsulated_frame(file: DicomFile, index: int, count: int) -> bytes:

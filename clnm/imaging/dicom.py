@@ -19,7 +19,8 @@ MAX_PIXELS = 50_000_000
 """Of one frame: larger than any ultrasound frame, small enough for a worker of 2 GiB."""
 MAX_FRAMES = 20_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
-NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN})
 _STANDARD_UIDS = "1.2.840.10008."
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -72,9 +73,11 @@ def parse_dicom(content: bytes) -> DicomFile:
     """
     if not content:
         raise RefusedError(Reason.EMPTY)
-    has_preamble = content[128:132] == b"DICM"
-    if not has_preamble and content[:4] not in _BARE_STARTS:
+    has_preamble, is_bare = content[128:132] == b"DICM", content[:4] in _BARE_STARTS
+    if not has_preamble and not is_bare:
         raise RefusedError(Reason.NOT_DICOM)
+    if has_preamble and is_bare and content[132:134] != b"\x02\x00":  # the four letters stand there by chance
+        raise RefusedError(Reason.NO_META)
     if has_preamble and DEFLATED.encode() in content[132 : _end_of_meta(content)]:
         raise RefusedError(Reason.UNSUPPORTED_SYNTAX, DEFLATED)
     dataset, stopped_at = _read_header(content, is_bare=not has_preamble)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,10 @@ LAYER_STEP = 256
 """Overlapping segments lie in layers; the labels of layer k are counted on from 256 k."""
 _MAX_LABELS = 8
 """More different values than this is a grey picture of a mask, not a label image."""
-_DETACHED = re.compile(rb"^\s*(data ?file\s*:|ElementDataFile\s*=\s*(?!LOCAL\s*$))", re.IGNORECASE | re.MULTILINE)
+_MAX_COLORS = 256
+_MAX_SEGMENTS = 64
+"""More different labels than this in a volume: it is the image itself that somebody saved beside its mask."""
+_DETACHED = re.compile(rb"^\s*(data ?file\s*:|ElementDataFile\s*=(?!\s*LOCAL\s*$))", re.IGNORECASE | re.MULTILINE)
 """A header whose pixels are in another file, anywhere on the disk."""
 
 
@@ -99,9 +103,9 @@ def fit_mask(labels: LabelImage, region: Region, frame_shape: tuple[int, int]) -
     """
     placed = labels.on_frame(*frame_shape)
     if placed is not None:
-        marked = placed.any_label()
-        if marked.any() and region.share_of(marked) < MIN_INSIDE:
-            raise RefusedError(Reason.MASK_OUTSIDE_REGION, f"{region.share_of(marked):.3f} inside")
+        for _, marked in _masks(list(placed.layers)):
+            if region.share_of(marked) < MIN_INSIDE:
+                raise RefusedError(Reason.MASK_OUTSIDE_REGION, f"{region.share_of(marked):.3f} inside")
         layers = [region.crop(layer) for layer in placed.layers]
     elif labels.shape == (region.bottom - region.top, region.right - region.left):
         layers = list(labels.layers)
@@ -120,6 +124,12 @@ def fit_mask(labels: LabelImage, region: Region, frame_shape: tuple[int, int]) -
 def touches_border(mask: np.ndarray) -> bool:
     """Whether a mask reaches the edge of its image."""
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+
+
+def _means_indices(picture: Any) -> bool:
+    """Of a palette picture: whether its few indices are labels, and not the colours black and white."""
+    colors = {color for _, color in picture.convert("RGB").getcolors(_MAX_COLORS) or ()}
+    return np.asarray(picture).max() <= _MAX_LABELS and colors != {(0, 0, 0), (255, 255, 255)}
 
 
 def _masks(layers: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
@@ -153,6 +163,9 @@ def _read_volume(content: bytes, suffix: str) -> LabelImage:
     if array.ndim != 3:
         raise RefusedError(Reason.MASK_UNREADABLE, f"{array.ndim - 1} dimensions")
     layers = tuple(np.rint(array[..., band]).astype(np.int32) for band in range(array.shape[-1]))
+    segments = max(len(np.unique(layer)) for layer in layers)
+    if segments > _MAX_SEGMENTS:
+        raise RefusedError(Reason.MASK_UNREADABLE, f"{segments} different values")
     return LabelImage(layers, _offset(picture) if suffix == ".seg.nrrd" else None)
 
 
@@ -166,13 +179,16 @@ def _offset(picture: object) -> tuple[int, int]:
 
 
 def _read_picture(content: bytes) -> np.ndarray:
-    """A palette picture means its indices, two values mean 0 and 1, a soft edge is cut at half; alpha is ignored."""
+    """A palette picture means its indices (unless its colours are black and white), two values mean 0 and 1.
+
+    A soft edge is cut at half; alpha is ignored.
+    """
     from PIL import Image
 
     with Image.open(io.BytesIO(content), formats=("PNG", "BMP", "TIFF", "JPEG")) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise RefusedError(Reason.TOO_LARGE)
-        if picture.mode in {"P", "1"}:
+        if picture.mode == "1" or (picture.mode == "P" and _means_indices(picture)):
             return np.asarray(picture).astype(np.int32)
         is_grey = picture.mode in {"L", "I;16", "I;16B", "I"}
         values = np.asarray(picture) if is_grey else luminance_of_color(np.asarray(picture.convert("RGB")))

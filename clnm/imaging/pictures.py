@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 
 import numpy as np
 
 from clnm.entities import Reason
-from clnm.imaging.decode import Frame, luminance_of_color
+from clnm.imaging.decode import Frame, luminance_of_color, named
 from clnm.imaging.dicom import MAX_PIXELS
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 
@@ -33,6 +32,8 @@ def read_picture(content: bytes) -> Frame:
             pixels = np.asarray(picture if keeps_depth else picture.convert("RGB"))
     except RefusedError:
         raise
+    except Image.DecompressionBombError:
+        raise RefusedError(Reason.TOO_LARGE) from None
     except UNTRUSTED as error:
         is_cut = isinstance(error, OSError) and "truncated" in str(error)
         raise RefusedError(Reason.TRUNCATED_PIXELS if is_cut else Reason.DECODE_FAILED, type(error).__name__) from None
@@ -42,7 +43,9 @@ def read_picture(content: bytes) -> Frame:
     luminance = luminance.astype(luminance.dtype.newbyteorder("="), copy=False)
     if luminance.dtype not in (np.uint8, np.uint16):
         luminance = luminance.astype(np.float32)
-    return Frame(luminance, 0, 1, name, f"pillow {importlib.metadata.version('pillow')}")
+        if not np.isfinite(luminance).all():
+            raise RefusedError(Reason.DECODE_FAILED, "not finite")
+    return Frame(luminance, 0, 1, name, named("pillow"))
 
 
 def _demand_bearable(rows: int, columns: int) -> None:

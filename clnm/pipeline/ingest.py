@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ def ingest_center(run: Run, center: str) -> None:
         ConfigurationError: a table or a column that the configuration names is not there.
     """
     installation = run.installation
+    _make_private(installation.root / "private")
     known = _read_ledger(run, center)
     with ThreadPoolExecutor(installation.workers) as pool:
         intake = take_in(
@@ -106,7 +108,15 @@ def _read_ledger(run: Run, center: str) -> Ledger:
     return Ledger.empty() if kept is None else Ledger.read(run.installation.root / kept)
 
 
+def _make_private(folder: Path) -> None:
+    """The folder of paths and pixels, for its owner alone: the mode of `mkdir` is not that of the parents it makes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
 def _write_ledger(run: Run, center: str, ledger: Ledger) -> None:
     path = run.installation.root / _ledger_path(run, center)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left_by_a_killed_run in path.parent.glob("*.scratch"):
+        left_by_a_killed_run.unlink()
     ledger.write(path)

@@ -1,0 +1,133 @@
+"""`clnm ingest` killed with kill -9 and started again ends where an uninterrupted one ends."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from clnm import pipeline
+from clnm.pipeline.installation import open_installation
+from clnm.settings import make_pseudonym_key
+from tests.unit.intake_archives import blob, dicom, pixels, png, put
+
+pytestmark = pytest.mark.long
+
+IMAGES = 40
+PER_RUN = {"known_at", "first_seen_at", "last_seen_at", "run_id", "code_version", "config_hash"}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("hospital")
+    files = {f"{number % 7}/i{number}.dcm": dicom(number, array=pixels(number, (240, 320))) for number in range(IMAGES)}
+    mask = png(blob((240, 320), top=60, left=80, height=70, width=90))
+    files |= {f"{number % 7}/i{number}_mask.png": mask for number in range(IMAGES)}
+    files |= {"0/copy.dcm": dicom(0, array=pixels(0, (240, 320))), "empty.dcm": b"", "readme.txt": b"x"}
+    put(directory / "archive", files)
+    for path in (directory / "archive").rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    lines = "".join(f"P{number},{number},{number % 2}\n" for number in range(IMAGES))
+    put(directory, {"clinical.csv": "patient,age,clnm\n" + lines})
+    make_pseudonym_key(directory / "key")
+    return directory
+
+
+def installation(archive, directory):
+    """A new, empty store over the one archive, with the one key."""
+    directory.mkdir()
+    config = directory / "clnm.toml"
+    config.write_text(
+        f"""
+[pseudonyms]
+key_file = "{archive}/key"
+[[center]]
+name = "C1"
+role = "train"
+archive = ["{archive}/archive"]
+clinical = "{archive}/clinical.csv"
+[clinical]
+age = {{ type = "number" }}
+[deep]
+enabled = false
+[compute]
+workers = 1
+""",
+        encoding="utf-8",
+    )
+    return config
+
+
+def contents(config):
+    """What the store holds after all, the clocks and run ids aside: rows of the tables, bytes of the pixel cache."""
+    opened = open_installation(config)
+    connection = opened.store._connection(with_staged=True)
+    found = {}
+    for relation in ("files", "quarantine", "images", "rois", "clinical", "outcomes"):
+        rows = connection.sql(f"FROM {relation}").to_arrow_table().to_pylist()
+        kept = [sorted((name, str(value)) for name, value in row.items() if name not in PER_RUN) for row in rows]
+        found[relation] = sorted(kept)
+    opened.store.close()
+    cache = opened.root / "private" / "pixels"
+    found["pixels"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in cache.rglob("*.npy")}
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(archive, tmp_path_factory):
+    config = installation(archive, tmp_path_factory.mktemp("whole") / "project")
+    pipeline.run_stage(config, "ingest")
+    return contents(config)
+
+
+def ingest_in_a_process(config):
+    code = "from clnm.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "--config", str(config), "ingest"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def count(config, pattern):
+    return sum(1 for _ in (config.parent / "store").glob(pattern))
+
+
+INSTANTS = {
+    "the lock is taken": lambda config: count(config, "lock"),
+    "half of the pixels are kept": lambda config: count(config, "private/pixels/*/*.npy") >= IMAGES // 2,
+    "masks are kept": lambda config: count(config, "private/pixels/*/*.npy") > IMAGES + 5,
+    "the ledger is being written": lambda config: count(config, "private/ledger/*"),
+    "rows are staged": lambda config: count(config, "staging/*/*"),
+}
+
+
+def test_an_uninterrupted_run_holds_what_was_planted(uninterrupted):
+    assert {relation: len(rows) for relation, rows in uninterrupted.items()} == {
+        "files": 2 * IMAGES + 3,
+        "quarantine": 1,  # the empty file; the copy stands before its original, whose mask finds it all the same
+        "images": IMAGES,
+        "rois": IMAGES,
+        "clinical": IMAGES,
+        "outcomes": IMAGES,
+        "pixels": 2 * IMAGES,
+    }
+
+
+@pytest.mark.parametrize("instant", INSTANTS)
+def test_killed_when_and_run_again_the_tables_equal_an_uninterrupted_runs(archive, uninterrupted, tmp_path, instant):
+    config = installation(archive, tmp_path / "project")
+    process = ingest_in_a_process(config)
+    give_up = time.monotonic() + 60
+    while not INSTANTS[instant](config) and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.0005)
+    assert INSTANTS[instant](config), "the instant never came"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() in {-signal.SIGKILL, 0}
+    pipeline.run_stage(config, "ingest")
+    assert contents(config) == uninterrupted
+    assert list((config.parent / "store" / "private").rglob("*.scratch")) == []
