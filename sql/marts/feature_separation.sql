@@ -1,4 +1,7 @@
 -- Grain: one row per center and feature: how far the outcome's two groups lie apart, in pooled standard deviations
+-- Column: n_positive: ROIs of cases with a positive outcome.
+-- Column: n_negative: ROIs of cases with a negative outcome.
+-- Column: standardised_difference: Mean of the positive minus mean of the negative, over the pooled standard deviation.
 SELECT
     features_long.center,
     features_long.feature,

@@ -28,7 +28,7 @@ def demo(tmp_path_factory):
 
 
 def test_it_ends_with_everybody_scored_and_a_report(demo):
-    config, result = demo
+    _config, result = demo
     assert result.returncode == 0, result.stderr
     assert "214 of 214 cases scored" in result.stdout
     report = re.search(r"^report: (.+)$", result.stdout, re.MULTILINE)
