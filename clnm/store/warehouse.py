@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from clnm.entities import ClinicalVariable, VariableKind
 from clnm.errors import StoreError
-from clnm.store.manifest import Manifest, replace_file
+from clnm.store.manifest import Manifest, replace_file, sync_file, sync_folder
 from clnm.store.tables import LINEAGE, TABLES, Table
 
 CATALOG = "catalog.duckdb"
 _STORAGE_VERSION = "v1.2.0"
 """So that DuckDB clients from 1.5 on open the catalogue."""
 _CLOCKS = ("known_at", "scored_at", "started_at", "last_seen_at", "last_raised_at", "first_seen_at")
-"""When a row came to be known, by the first of these that it has; a row without any counts from the start of its run."""
+"""When a row came to be known: the first of these that it has; a row without any counts from the start of its run."""
 DAMAGED = (
     "a data file of the store is missing or damaged; `clnm store verify` names it, `clnm store restore` brings it back"
 )
@@ -122,6 +122,21 @@ def write_catalog(installation: Installation, manifest: Manifest, *, with_commen
     """Build the catalogue beside the old one and rename it over; returns how many relations it holds."""
     path = installation.root / CATALOG
     scratch = path.with_name(f"{CATALOG}.{os.getpid()}.scratch")
+    try:
+        count = _build_catalog(installation, manifest, scratch, with_comments=with_comments)
+        sync_file(scratch)
+        scratch.rename(path)
+        sync_folder(path.parent)
+    except (OSError, duckdb.Error) as error:
+        for left in scratch.parent.glob(f"{scratch.name}*"):
+            left.unlink(missing_ok=True)
+        raise StoreError(
+            "catalog.duckdb cannot be written; the tables are intact, run `clnm store catalog` when mended"
+        ) from error
+    return count
+
+
+def _build_catalog(installation: Installation, manifest: Manifest, scratch: Path, *, with_comments: bool) -> int:
     scratch.unlink(missing_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{_quoted(scratch)}' AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
@@ -132,7 +147,6 @@ def write_catalog(installation: Installation, manifest: Manifest, *, with_commen
         count = len(relation_names(connection))
         connection.execute("USE memory")
         connection.execute("DETACH catalog")
-    scratch.rename(path)
     return count
 
 
