@@ -37,6 +37,9 @@ def forget_patient(config: Path, patient_key: str) -> dict[str, Any]:
         predicates["files"] = {"image_key": image_keys}
         predicates["quarantine"] = {"item_key": [*image_keys, *roi_keys, patient_key]}
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        # The rows go last: as long as they are there, a run that was killed can be repeated with their keys.
+        _forget_in_ledgers(run, patient_key, set(image_keys))
+        files = cache.forget(run.installation.pixels, [*image_keys, *roi_keys])
         count = maintenance.erase(
             run.installation.root,
             predicates,
@@ -44,10 +47,8 @@ def forget_patient(config: Path, patient_key: str) -> dict[str, Any]:
             committed_at=now,
             before_deleting=store.rebuild_catalog,
         )
-        if not (count or rois or images):
+        if not count:
             raise UserError(f"no patient {patient_key!r} in the store")
-        _forget_in_ledgers(run, patient_key, set(image_keys))
-        files = cache.forget(run.installation.pixels, [*image_keys, *roi_keys])
     return {"patient_key": patient_key, "rows": count, "files": files, "model_versions": models}
 
 

@@ -84,7 +84,7 @@ def compact_rows(root: Path, before: Published) -> Published:
 def describe_table(root: Path, folder: str, before: Published | None) -> Published:
     """The table as it stands: its version and its files by schema; known files are not opened again."""
     table = DeltaTable(str(root / folder))
-    paths = sorted(live_files(root, folder))
+    paths = sorted(live_files(table, folder))
     known = {path: key for key, group in before.files.items() for path in group} if before else {}
     sums = before.checksums if before else {}
     groups: dict[str, list[str]] = {}
@@ -98,10 +98,9 @@ def describe_table(root: Path, folder: str, before: Published | None) -> Publish
     )
 
 
-def live_files(root: Path, folder: str) -> set[str]:
-    """The files of the table's newest version, relative to the root; none of them is opened."""
-    uris = DeltaTable(str(root / folder)).file_uris()
-    return {f"{folder}/{uri.rsplit(f'/{folder}/', 1)[1]}" for uri in uris}
+def live_files(table: DeltaTable, folder: str) -> set[str]:
+    """The files of the table's version, relative to the root; none of them is opened."""
+    return {f"{folder}/{uri.rsplit(f'/{folder}/', 1)[1]}" for uri in table.file_uris()}
 
 
 def _sync(root: Path, folder: str, after: Published, before: Published | None) -> None:

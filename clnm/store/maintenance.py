@@ -86,7 +86,7 @@ def verify(root: Path) -> dict[str, Any]:
 
 def _log_findings(root: Path, relation: str, entry: Published) -> list[str]:
     try:
-        is_same = live_files(root, entry.folder) == set(entry.all_files())
+        is_same = live_files(DeltaTable(str(root / entry.folder)), entry.folder) == set(entry.all_files())
     except (DeltaError, OSError):
         return [f"table {relation}: its Delta log is missing or damaged; its files are still read"]
     return [] if is_same else [f"table {relation}: its Delta log and the manifest disagree; the next run mends it"]

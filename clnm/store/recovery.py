@@ -46,7 +46,7 @@ def _undo(root: Path, published: Published, run_id: str) -> None:
     if table.version() < published.version:
         raise OSError("its log is older than the manifest")
     has_run_ahead = table.version() > published.version
-    if has_run_ahead and live_files(root, published.folder) != set(published.all_files()):
+    if has_run_ahead and live_files(table, published.folder) != set(published.all_files()):
         note = CommitProperties(custom_metadata={"run_id": run_id, "undo": "unfinished commit"})
         table.restore(published.version, commit_properties=note)
 

@@ -26,6 +26,7 @@ _STORAGE_VERSION = "v1.2.0"
 """So that DuckDB clients from 1.5 on open the catalogue."""
 _CLOCKS = ("known_at", "scored_at", "started_at", "last_seen_at", "last_raised_at", "first_seen_at")
 """When a row came to be known: the first of these that it has; a row without any counts from the start of its run."""
+_IF_MOVED = "if-moved-run-clnm-store-catalog"
 DAMAGED = (
     "a data file of the store is missing or damaged; `clnm store verify` names it, `clnm store restore` brings it back"
 )
@@ -238,13 +239,16 @@ def _quoted(path: str | Path) -> str:
 
 
 def _empty_file(installation: Installation, table: Table) -> Path:
-    """A Parquet file without rows but with every column, so that any question works on an empty store."""
+    """A Parquet file without rows but with every column, so that any question works on an empty store.
+
+    It is the first file of every view: when the store was moved, its name is in the sentence that any client shows.
+    """
     schema = table.schema()
     if table.name == "clinical":
         for name, kind in installation.clinical_types().items():
             schema = schema.append(pa.field(name, kind))
     digest = hashlib.sha256(schema.to_string().encode()).hexdigest()[:12]
-    path = installation.root / "tables" / "empty" / f"{table.name}-{digest}.parquet"
+    path = installation.root / "tables" / "empty" / f"{table.name}-{digest}-{_IF_MOVED}.parquet"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = pa.BufferOutputStream()
