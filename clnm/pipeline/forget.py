@@ -29,8 +29,6 @@ def forget_patient(config: Path, patient_key: str) -> dict[str, Any]:
         store = run.installation.store
         rois = store.run_query("rois_of_patient", patient_key=patient_key)
         images = store.run_query("images_of_patient", patient_key=patient_key)
-        if not (rois or images):
-            raise UserError(f"no patient {patient_key!r} in the store")
         models = [row["model_version"] for row in store.run_query("models_trained_on", patient_key=patient_key)]
         image_keys = sorted({row["image_key"] for row in (*rois, *images)})
         roi_keys = sorted({row["roi_key"] for row in rois})
@@ -39,10 +37,18 @@ def forget_patient(config: Path, patient_key: str) -> dict[str, Any]:
         predicates["files"] = {"image_key": image_keys}
         predicates["quarantine"] = {"item_key": [*image_keys, *roi_keys, patient_key]}
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        count = maintenance.erase(run.installation.root, predicates, run_id=run.run_id, committed_at=now)
+        # The rows go last: as long as they are there, a run that was killed can be repeated with their keys.
         _forget_in_ledgers(run, patient_key, set(image_keys))
         files = cache.forget(run.installation.pixels, [*image_keys, *roi_keys])
-        store.rebuild_catalog()
+        count = maintenance.erase(
+            run.installation.root,
+            predicates,
+            run_id=run.run_id,
+            committed_at=now,
+            before_deleting=store.rebuild_catalog,
+        )
+        if not count:
+            raise UserError(f"no patient {patient_key!r} in the store")
     return {"patient_key": patient_key, "rows": count, "files": files, "model_versions": models}
 
 

@@ -64,7 +64,13 @@ def parse_suite(name: str, text: str) -> Suite:
         suite = Suite(name, content["meta"]["query"], tuple(content["expectations"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"expectations/{name}.json is no suite ({type(error).__name__})") from None
+    if not suite.expectations:
+        raise ConfigurationError(f"expectations/{name}.json has no expectation: it would let everything through")
     for expectation in suite.expectations:
+        if not isinstance(expectation, dict) or not isinstance(expectation.get("kwargs"), dict):
+            raise ConfigurationError(
+                f"expectations/{name}.json is no suite: an expectation has type, kwargs, severity, meta"
+            )
         kind = expectation.get("type")
         if kind not in _known_types():
             raise ConfigurationError(f"expectations/{name}.json: unknown expectation type {kind!r}")
@@ -96,9 +102,11 @@ def run_suite(suite: Suite, frame: pd.DataFrame, center: str) -> list[CheckResul
 
 
 def _result(suite: Suite, center: str, expectation: Mapping[str, Any], result: Any) -> CheckResult:
-    if result.exception_info and result.exception_info.get("raised_exception"):
-        raise ConfigurationError(f"expectations/{suite.name}.json: {expectation['type']} cannot be computed")
     column = expectation["kwargs"].get("column", "")
+    if "raised_exception': True" in str(result.exception_info):  # flat, or once for each metric
+        raise ConfigurationError(
+            f"expectations/{suite.name}.json: {expectation['type']}({column}) cannot be computed over {suite.query}"
+        )
     return CheckResult(
         relation=suite.name,
         center=center,

@@ -13,11 +13,21 @@ import pyarrow as pa
 
 from clnm.errors import StoreError, UserError
 from clnm.store.manifest import Manifest
-from clnm.store.warehouse import Installation, build_views, data_files
+from clnm.store.warehouse import DAMAGED, Installation, add_comments, build_views, data_files, macro_names
 
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """The parts of a parsed statement that only read. `WITH t AS (COPY ...)` is a SELECT to the parser, and writes."""
-_EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?(\s*\([^)]*\))?", re.IGNORECASE)
+_OPTION = r"(?:ANALYZE|FORMAT\s+\w+)"
+_EXPLAIN = re.compile(rf"\s*EXPLAIN\b(\s+ANALYZE\b)?(\s*\(\s*{_OPTION}(\s*,\s*{_OPTION})*\s*\))?", re.IGNORECASE)
+"""Options by name: a wider pattern could swallow half of a statement and leave a harmless rest to be judged."""
+_ON_COMMENTS = re.compile("data_dictionary|comment", re.IGNORECASE)
+"""Comments on 1,500 columns take a second or two: only a question about them pays for them."""
+_TABLE_FUNCTIONS = {
+    *("duckdb_columns", "duckdb_functions", "duckdb_keywords", "duckdb_schemas", "duckdb_settings", "duckdb_tables"),
+    *("duckdb_types", "duckdb_views", "generate_series", "histogram", "histogram_values", "json_each", "json_tree"),
+    *("pragma_table_info", "pragma_version", "range", "repeat", "repeat_row", "summary", "unnest"),
+}
+"""Those that neither read files nor run a text as SQL; `query('WITH t AS (COPY ...)')` would write."""
 
 
 def answer(installation: Installation, manifest: Manifest, question: str, as_of: datetime | None) -> pa.Table:
@@ -32,16 +42,16 @@ def answer(installation: Installation, manifest: Manifest, question: str, as_of:
     """
     with duckdb.connect() as connection:
         _demand_one_question(connection, question)
+        connection.execute("SET python_enable_replacements = false")
         build_views(connection, installation, manifest, as_of=as_of)
+        if _ON_COMMENTS.search(question):
+            add_comments(connection, installation)
         _lock_down(connection, data_files(installation, manifest))
         try:
             return connection.sql(question).to_arrow_table()
-        except duckdb.IOException as error:
-            raise StoreError(
-                "a data file of the store is missing; if the store was moved run `clnm store catalog`, "
-                "else `clnm store verify` names it"
-            ) from error
         except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException) or str(installation.root) in str(error):
+                raise StoreError(DAMAGED) from error
             raise UserError(_first_sentences(str(error))) from None
 
 
@@ -51,29 +61,34 @@ def _demand_one_question(connection: duckdb.DuckDBPyConnection, question: str) -
     except duckdb.Error as error:
         raise UserError(_first_sentences(str(error))) from None
     explained = _EXPLAIN.sub("", question, count=1) if kinds == ["EXPLAIN"] else question
-    if len(kinds) != 1 or not _only_reads(connection, explained):
+    parsed = _parsed(connection, explained)
+    nodes = {str(part["type"]) for part in _parts(parsed) if str(part.get("type")).endswith("_NODE")}
+    if len(kinds) != 1 or not nodes or not nodes <= _READS:
         raise UserError(
             f"one SELECT, DESCRIBE or EXPLAIN that only reads, please; this is {', '.join(kinds) or 'nothing'}"
         )
+    if strange := sorted(_table_functions(parsed) - _TABLE_FUNCTIONS - set(macro_names())):
+        raise UserError(f'{strange[0]}() is no relation of the store; `clnm sql "SHOW TABLES"` lists them')
 
 
-def _only_reads(connection: duckdb.DuckDBPyConnection, question: str) -> bool:
-    """Whether every part of the parsed statement is one that reads: what is not known to read is refused."""
+def _parsed(connection: duckdb.DuckDBPyConnection, question: str) -> Any:
+    """The statement's tree; an empty one where it is no SELECT."""
     row = connection.execute("SELECT json_serialize_sql(?)", [question]).fetchone()
-    parsed = json.loads(row[0]) if row else {"error": True}
-    nodes = {kind for kind in _types(parsed) if kind.endswith("_NODE")}
-    return not parsed["error"] and bool(nodes) and nodes <= _READS
+    tree = json.loads(row[0]) if row else {"error": True}
+    return {} if tree["error"] else tree
 
 
-def _types(parsed: Any) -> Iterator[str]:
+def _table_functions(parsed: Any) -> set[str]:
+    calls = [part["function"] for part in _parts(parsed) if part.get("type") == "TABLE_FUNCTION"]
+    return {str(call["function_name"]).lower() for call in calls}
+
+
+def _parts(parsed: Any) -> Iterator[dict[str, Any]]:
+    """Every object of the tree."""
     if isinstance(parsed, dict):
-        if isinstance(parsed.get("type"), str):
-            yield parsed["type"]
-        for part in parsed.values():
-            yield from _types(part)
-    elif isinstance(parsed, list):
-        for part in parsed:
-            yield from _types(part)
+        yield parsed
+    for part in parsed.values() if isinstance(parsed, dict) else parsed if isinstance(parsed, list) else ():
+        yield from _parts(part)
 
 
 def _lock_down(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 
 from clnm.errors import StoreError
-from clnm.store.manifest import Published, sync_folder
+from clnm.store.manifest import Published, checksum, sync_file, sync_folder
 from clnm.store.tables import TABLES
 
 COMPRESSION = "zstd"
@@ -85,12 +84,23 @@ def compact_rows(root: Path, before: Published) -> Published:
 def describe_table(root: Path, folder: str, before: Published | None) -> Published:
     """The table as it stands: its version and its files by schema; known files are not opened again."""
     table = DeltaTable(str(root / folder))
-    paths = sorted(f"{folder}/{uri.rsplit(f'/{folder}/', 1)[1]}" for uri in table.file_uris())
+    paths = sorted(live_files(table, folder))
     known = {path: key for key, group in before.files.items() for path in group} if before else {}
+    sums = before.checksums if before else {}
     groups: dict[str, list[str]] = {}
     for path in paths:
         groups.setdefault(known.get(path) or _schema_hash(root / path), []).append(path)
-    return Published(table.version(), folder, {key: tuple(group) for key, group in groups.items()})
+    return Published(
+        table.version(),
+        folder,
+        {key: tuple(group) for key, group in groups.items()},
+        {path: sums.get(path) or checksum(root / path) for path in paths},
+    )
+
+
+def live_files(table: DeltaTable, folder: str) -> set[str]:
+    """The files of the table's version, relative to the root; none of them is opened."""
+    return {f"{folder}/{uri.rsplit(f'/{folder}/', 1)[1]}" for uri in table.file_uris()}
 
 
 def _sync(root: Path, folder: str, after: Published, before: Published | None) -> None:
@@ -99,11 +109,7 @@ def _sync(root: Path, folder: str, after: Published, before: Published | None) -
     new = [root / path for path in after.all_files() if path not in old]
     new.append(root / folder / "_delta_log" / f"{after.version:020d}.json")
     for path in new:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_file(path)
     for parent in _unique(path.parent for path in new):
         sync_folder(parent)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,20 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from clnm.errors import ConfigurationError, StoreError
-from clnm.store.delta import compact_rows, describe_table, rewrite_rows
-from clnm.store.manifest import NAME, Manifest, Published, next_state, read_manifest, replace_file, write_manifest
+from clnm.store.delta import COMPRESSION, compact_rows, live_files, rewrite_rows
+from clnm.store.manifest import (
+    NAME,
+    Manifest,
+    Published,
+    checksum,
+    next_state,
+    read_manifest,
+    replace_file,
+    write_manifest,
+)
 
 MIN_VACUUM_DAYS = 7
 """A long-open session stays on its old file list: files it may still read are kept at least this long."""
@@ -28,9 +37,7 @@ def history(root: Path) -> list[dict[str, Any]]:
     """The commits that the tables remember, newest first: seq, run_id, committed_at, relations."""
     commits: dict[int, dict[str, Any]] = {}
     for relation, published in read_manifest(root).tables.items():
-        for entry in DeltaTable(str(root / published.folder)).history():
-            if "seq" not in entry:
-                continue
+        for entry in _standing(root, published):
             commit = commits.setdefault(
                 int(entry["seq"]), {"seq": int(entry["seq"]), "run_id": entry.get("run_id"), "relations": []}
             )
@@ -42,26 +49,47 @@ def history(root: Path) -> list[dict[str, Any]]:
     ]
 
 
+def _standing(root: Path, published: Published) -> Iterator[Mapping[str, Any]]:
+    """A table's commits that count, newest first: not those that a recovery undid."""
+    newest = published.version
+    for entry in DeltaTable(str(root / published.folder)).history():
+        if entry["version"] > newest:
+            continue
+        if "undo" in entry:
+            newest = int(entry["operationParameters"]["version"])
+        elif "seq" in entry:
+            yield entry
+
+
 def verify(root: Path) -> dict[str, Any]:
-    """Every file the manifest names is there and readable to its last row; clocks and keys make sense.
+    """Every file the manifest names is there, as it was written, and readable; each table's log agrees with it.
 
     Returns:
-        Counts of tables, files and rows, and `findings`: one sentence per damage, naming the table.
+        Counts of tables, files and rows, and `findings`: one sentence per damage, naming the table and the file.
     """
     manifest = read_manifest(root)
     findings, files, rows = [], 0, 0
-    for relation, path in _published_files(manifest):
-        files += 1
-        try:
-            rows += pq.read_table(root / path, partitioning=None).num_rows
-        except (OSError, pa.ArrowException):
-            findings.append(f"table {relation}: {Path(path).name} is missing or damaged")
     for relation, entry in manifest.tables.items():
-        now = describe_table(root, entry.folder, entry)
-        if set(now.all_files()) != set(entry.all_files()):
-            findings.append(f"table {relation}: its Delta log and the manifest disagree; the next run mends it")
+        for path in entry.all_files():
+            files += 1
+            try:
+                is_whole = entry.checksums.get(path) in (None, checksum(root / path))
+                rows += pq.read_table(root / path, partitioning=None).num_rows if is_whole else 0
+            except (OSError, pa.ArrowException):
+                is_whole = False
+            if not is_whole:
+                findings.append(f"table {relation}: {Path(path).name} is missing or damaged")
+        findings += _log_findings(root, relation, entry)
     findings += [f"{path} is missing" for path in sorted(manifest.named_files()) if not (root / path).exists()]
     return {"tables": len(manifest.tables), "files": files, "rows": rows, "findings": findings}
+
+
+def _log_findings(root: Path, relation: str, entry: Published) -> list[str]:
+    try:
+        is_same = live_files(DeltaTable(str(root / entry.folder)), entry.folder) == set(entry.all_files())
+    except (DeltaError, OSError):
+        return [f"table {relation}: its Delta log is missing or damaged; its files are still read"]
+    return [] if is_same else [f"table {relation}: its Delta log and the manifest disagree; the next run mends it"]
 
 
 def compact(root: Path, *, run_id: str, committed_at: str) -> dict[str, int]:
@@ -79,20 +107,29 @@ def vacuum(root: Path, *, days: int) -> int:
     deleted = 0
     for published in read_manifest(root).tables.values():
         table = DeltaTable(str(root / published.folder))
-        deleted += len(table.vacuum(retention_hours=days * 24, dry_run=False))
+        deleted += len(table.vacuum(retention_hours=days * 24, dry_run=False, full=True))
     return deleted
 
 
-def erase(root: Path, wanted: Mapping[str, Mapping[str, Sequence[str]]], *, run_id: str, committed_at: str) -> int:
+def erase(
+    root: Path,
+    wanted: Mapping[str, Mapping[str, Sequence[str]]],
+    *,
+    run_id: str,
+    committed_at: str,
+    before_deleting: Callable[[], object] = lambda: None,
+) -> int:
     """Delete rows by the values of a column, from published tables, staged files and every older version.
 
-    A table that held some is written anew in a folder of its own; once the manifest names it, the old one goes.
+    A table that holds some, or files of older versions that might, is written anew in a folder of its own; a staged
+    file, under a new name. Once the manifest names the new ones, the old ones go.
 
     Args:
         root: the store.
         wanted: relation to column to the values whose rows go.
         run_id: who asks.
         committed_at: when.
+        before_deleting: called when the manifest names the new files and the old ones are still there.
 
     Returns:
         How many rows were deleted. The caller holds the lock.
@@ -100,37 +137,63 @@ def erase(root: Path, wanted: Mapping[str, Mapping[str, Sequence[str]]], *, run_
     before = read_manifest(root)
     tables, count = dict(before.tables), 0
     for relation, columns in wanted.items():
-        count += sum(_erase_staged(root, before, relation, column, values) for column, values in columns.items())
-        if relation not in before.tables:
-            continue
-        rows = DeltaTable(str(root / before.tables[relation].folder)).to_pyarrow_dataset()
-        is_wanted = pc.scalar(False)
-        for column, values in columns.items():
-            is_wanted |= pc.field(column).isin(pa.array(list(values), pa.string()))
-        if found := rows.count_rows(filter=is_wanted):
+        if relation in before.tables:
+            tables[relation], found = _without_rows(root, relation, before, columns, run_id=run_id)
             count += found
-            kept = rows.scanner(filter=~is_wanted).to_reader()
-            folder = f"tables/{relation}-{before.seq + 1:08d}"
-            tables[relation] = rewrite_rows(root, relation, folder, kept, run_id=run_id, seq=str(before.seq + 1))
-    write_manifest(root, next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
+    staged, found = _without_staged(root, before, wanted)
+    after = next_state(before, run_id=run_id, committed_at=committed_at, tables=tables, staged=staged)
+    write_manifest(root, after)
+    before_deleting()
+    for path in before.named_files() - after.named_files():
+        (root / path).unlink(missing_ok=True)
     for relation, published in before.tables.items():
         if tables[relation].folder != published.folder:
             shutil.rmtree(root / published.folder)
-    return count
+    return count + found
 
 
-def _erase_staged(root: Path, manifest: Manifest, relation: str, column: str, values: Sequence[str]) -> int:
-    count = 0
-    for path in manifest.staged_files(relation):
-        table = pq.read_table(root / path, partitioning=None)
-        keep = pc.invert(pc.is_in(table.column(column), value_set=pa.array(list(values), pa.string())))
-        kept = table.filter(keep)
-        if kept.num_rows < table.num_rows:
-            count += table.num_rows - kept.num_rows
-            buffer = pa.BufferOutputStream()
-            pq.write_table(kept, buffer)
-            replace_file(root / path, buffer.getvalue().to_pybytes())
-    return count
+def _without_rows(
+    root: Path, relation: str, before: Manifest, columns: Mapping[str, Sequence[str]], *, run_id: str
+) -> tuple[Published, int]:
+    """The table without the rows, and how many those were; the same table where nothing of theirs can be in it."""
+    entry = before.tables[relation]
+    rows = DeltaTable(str(root / entry.folder)).to_pyarrow_dataset()
+    found = rows.count_rows(filter=_is_wanted(columns))
+    on_disk = sum(1 for _ in (root / entry.folder).rglob("*.parquet"))
+    if not found and on_disk == len(entry.all_files()):
+        return entry, 0
+    kept = rows.scanner(filter=~_is_wanted(columns)).to_reader()
+    folder = f"tables/{relation}-{before.seq + 1:08d}"
+    return rewrite_rows(root, relation, folder, kept, run_id=run_id, seq=str(before.seq + 1)), found
+
+
+def _without_staged(
+    root: Path, before: Manifest, wanted: Mapping[str, Mapping[str, Sequence[str]]]
+) -> tuple[dict[str, dict[str, tuple[str, ...]]], int]:
+    """What waits for the gate, without the rows, and how many those were."""
+    count, staged = 0, {center: dict(relations) for center, relations in before.staged.items()}
+    for relations in staged.values():
+        for relation, paths in relations.items():
+            renamed = []
+            for path in paths:
+                table = pq.read_table(root / path, partitioning=None)
+                kept = table.filter(~_is_wanted(wanted[relation])) if relation in wanted else table
+                if kept.num_rows < table.num_rows:
+                    count += table.num_rows - kept.num_rows
+                    path = f"{path.removesuffix('.parquet')}-{before.seq + 1:08d}.parquet"  # noqa: PLW2901 - the new name
+                    buffer = pa.BufferOutputStream()
+                    pq.write_table(kept, buffer, compression=COMPRESSION)
+                    replace_file(root / path, buffer.getvalue().to_pybytes())
+                renamed.append(path)
+            relations[relation] = tuple(renamed)
+    return staged, count
+
+
+def _is_wanted(columns: Mapping[str, Sequence[str]]) -> pc.Expression:
+    chosen = pc.scalar(False)
+    for column, values in columns.items():
+        chosen |= pc.field(column).isin(pa.array(list(values), pa.string()))
+    return chosen
 
 
 def export(tables: Iterator[tuple[str, pa.Table]], directory: Path, file_format: str) -> int:
@@ -160,7 +223,7 @@ def backup(root: Path, directory: Path) -> int:
         target = directory / source.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-        if (digest := _sha256(target)) != _sha256(source):
+        if (digest := checksum(target)) != checksum(source):
             raise StoreError(
                 f"the copy of {source.relative_to(root).parts[0]} differs; the disk of the backup is not sound"
             )
@@ -183,22 +246,18 @@ def restore(root: Path, directory: Path) -> int:
         raise StoreError(f"no {_CHECKSUMS} there; name a folder that `clnm store backup` wrote") from None
     pairs = [(line[:64], line[66:]) for line in listed]
     for digest, name in pairs:
-        if not (directory / name).is_file() or _sha256(directory / name) != digest:
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise StoreError("the backup names a file outside of it; nothing was restored")
+        if not (directory / name).is_file() or checksum(directory / name) != digest:
             raise StoreError(
                 f"the backup is damaged: {Path(name).parts[0]} holds a file that differs; nothing was restored"
             )
+    (root / "private").mkdir(parents=True, exist_ok=True, mode=0o700)
     for _, name in sorted(pairs, key=lambda pair: pair[1] == NAME):  # the manifest last: until then there is no store
         target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(directory / name, target)
     return len(pairs)
-
-
-def _published_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    for relation, entry in manifest.tables.items():
-        for group in entry.files.values():
-            for path in group:
-                yield relation, path
 
 
 def _store_files(root: Path) -> list[Path]:
@@ -221,11 +280,3 @@ def _demand_empty(directory: Path) -> None:
 
 def _count(tables: Mapping[str, Published]) -> int:
     return sum(len(group) for entry in tables.values() for group in entry.files.values())
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -6,6 +6,7 @@ A commit writes its files first and replaces the manifest last, so a reader sees
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from clnm.errors import StoreError
 
 NAME = "manifest.json"
 _FORMAT = 1
+_UNREADABLE = "the store's manifest.json cannot be read; restore it from a backup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Published:
     """Relative to the root. A table that was written anew (a patient was forgotten) lives in a new folder."""
     files: Mapping[str, tuple[str, ...]]
     """Schema hash to files: one `read_parquet` for each."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """File to SHA-256: what `verify` holds it against."""
 
     def all_files(self) -> list[str]:
         """The table's files, relative to the root."""
@@ -75,9 +79,16 @@ def read_manifest(root: Path) -> Manifest:
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):
-        raise StoreError("the store's manifest.json cannot be read; restore it from a backup")
+        raise StoreError(_UNREADABLE)
     if content.get("format") != _FORMAT:
         raise StoreError(f"the store is of format {content.get('format')}, this clnm reads {_FORMAT}; use a newer clnm")
+    try:
+        return _from_json(content)
+    except (KeyError, TypeError, AttributeError):
+        raise StoreError(_UNREADABLE) from None
+
+
+def _from_json(content: Mapping[str, Any]) -> Manifest:
     return Manifest(
         seq=content["seq"],
         run_id=content["run_id"],
@@ -87,6 +98,7 @@ def read_manifest(root: Path) -> Manifest:
                 entry["version"],
                 entry.get("folder", f"tables/{name}"),
                 {key: tuple(paths) for key, paths in entry["files"].items()},
+                entry.get("checksums", {}),
             )
             for name, entry in content["tables"].items()
         },
@@ -110,6 +122,7 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
                 "version": entry.version,
                 "folder": entry.folder,
                 "files": {key: list(paths) for key, paths in entry.files.items()},
+                "checksums": dict(sorted(entry.checksums.items())),
             }
             for name, entry in sorted(manifest.tables.items())
         },
@@ -142,9 +155,20 @@ def replace_file(path: Path, content: bytes) -> None:
         raise StoreError(f"the store cannot be written ({error.strerror}); the last state is intact") from None
 
 
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    sync_file(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -10,7 +10,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 
 from clnm.errors import StoreError
-from clnm.store.delta import describe_table
+from clnm.store.delta import live_files
 from clnm.store.manifest import NAME, Manifest, Published, read_manifest, write_manifest
 
 EMPTY = "empty"
@@ -45,11 +45,10 @@ def _undo(root: Path, published: Published, run_id: str) -> None:
     table = DeltaTable(str(root / published.folder))
     if table.version() < published.version:
         raise OSError("its log is older than the manifest")
-    if table.version() > published.version:
-        now = describe_table(root, published.folder, published)
-        if set(now.all_files()) != set(published.all_files()):
-            note = CommitProperties(custom_metadata={"run_id": run_id, "undo": "unfinished commit"})
-            table.restore(published.version, commit_properties=note)
+    has_run_ahead = table.version() > published.version
+    if has_run_ahead and live_files(table, published.folder) != set(published.all_files()):
+        note = CommitProperties(custom_metadata={"run_id": run_id, "undo": "unfinished commit"})
+        table.restore(published.version, commit_properties=note)
 
 
 def _sweep_tables(root: Path, manifest: Manifest) -> None:

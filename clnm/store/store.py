@@ -107,6 +107,8 @@ class Store:
         """All rows of one relation."""
         if name not in self.relations():
             raise StoreError(f"no relation {name!r}; {nearest(name, self.relations())}")
+        if name == "data_dictionary":
+            return self.ask(f"FROM {name}")  # with the comments
         return self._connection(with_staged=False).sql(f"FROM {name}").to_arrow_table()
 
     def ask(self, question: str, *, as_of: datetime | None = None) -> pa.Table:

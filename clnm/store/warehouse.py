@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -17,24 +17,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clnm.entities import ClinicalVariable, VariableKind
-from clnm.store.manifest import Manifest, replace_file
+from clnm.errors import StoreError
+from clnm.store.manifest import Manifest, replace_file, sync_file, sync_folder
 from clnm.store.tables import LINEAGE, TABLES, Table
 
 CATALOG = "catalog.duckdb"
 _STORAGE_VERSION = "v1.2.0"
 """So that DuckDB clients from 1.5 on open the catalogue."""
-_CLOCKS = (
-    "known_at",
-    "scored_at",
-    "started_at",
-    "trained_at",
-    "window_end",
-    "last_seen_at",
-    "last_raised_at",
-    "first_seen_at",
+_CLOCKS = ("known_at", "scored_at", "started_at", "last_seen_at", "last_raised_at", "first_seen_at")
+"""When a row came to be known: the first of these that it has; a row without any counts from the start of its run."""
+_IF_MOVED = "if-moved-run-clnm-store-catalog"
+DAMAGED = (
+    "a data file of the store is missing or damaged; `clnm store verify` names it, `clnm store restore` brings it back"
 )
 _TYPES = {VariableKind.NUMBER: pa.float64(), VariableKind.CATEGORY: pa.string(), VariableKind.FLAG: pa.bool_()}
 _MACRO = re.compile(r"^-- Macro: (\w+)\((.*)\)$", re.MULTILINE)
+_COLUMN = re.compile(r"^-- Column: (\w+): (.+)$", re.MULTILINE)
 _GRAIN = re.compile(r"^-- Grain: (.+)$", re.MULTILINE)
 
 
@@ -59,6 +57,8 @@ class Relation:
     body: str
     grain: str
     parameters: str | None
+    comments: Mapping[str, str]
+    """What the columns mean that the file itself makes."""
 
 
 def read_sql(layer: str, name: str, *, outcome: str) -> Relation:
@@ -70,7 +70,15 @@ def read_sql(layer: str, name: str, *, outcome: str) -> Relation:
         body=text.replace("{{ outcome }}", outcome),
         grain=grain.group(1) if grain else "",
         parameters=macro.group(2) if macro else None,
+        comments=dict(_COLUMN.findall(text)),
     )
+
+
+def macro_names() -> list[str]:
+    """The relations that take a parameter."""
+    layers = {layer: layer_names(layer) for layer in ("staging", "views", "marts")}
+    found = [read_sql(layer, name, outcome="") for layer, names in layers.items() for name in names]
+    return [relation.name for relation in found if relation.parameters is not None]
 
 
 def layer_names(layer: str) -> list[str]:
@@ -91,12 +99,17 @@ def build_views(
     `with_staged` adds the rows that wait for the gate; `as_of` hides every row that was not known then.
     """
     connection.execute("SET TimeZone = 'UTC'")
-    for table in TABLES.values():
-        sources = list(_sources(installation, manifest, table, with_staged=with_staged))
-        union = " UNION ALL BY NAME ".join(sources)
-        clock = next((name for name in _CLOCKS if any(column.name == name for column in table.columns)), None)
-        where = f" WHERE {clock} <= TIMESTAMPTZ '{as_of.isoformat()}'" if as_of and clock else ""
-        connection.execute(f"CREATE VIEW raw_{table.name} AS FROM ({union}){where}")
+    unions = {
+        name: " UNION ALL BY NAME ".join(_sources(installation, manifest, table, with_staged=with_staged))
+        for name, table in TABLES.items()
+    }
+    try:
+        later = _later_runs(connection, unions["runs"], as_of) if as_of else ""
+        for name, union in unions.items():
+            where = f" WHERE {_was_known(TABLES[name], later, as_of)}" if as_of else ""
+            connection.execute(f"CREATE VIEW raw_{name} AS FROM ({union}){where}")
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise StoreError(DAMAGED) from error
     for layer in ("staging", "views", "marts"):
         for name in layer_names(layer):
             relation = read_sql(layer, name, outcome=installation.outcome)
@@ -110,18 +123,59 @@ def write_catalog(installation: Installation, manifest: Manifest, *, with_commen
     """Build the catalogue beside the old one and rename it over; returns how many relations it holds."""
     path = installation.root / CATALOG
     scratch = path.with_name(f"{CATALOG}.{os.getpid()}.scratch")
+    try:
+        count = _build_catalog(installation, manifest, scratch, with_comments=with_comments)
+        sync_file(scratch)
+        scratch.rename(path)
+        sync_folder(path.parent)
+    except (OSError, duckdb.Error) as error:
+        for left in scratch.parent.glob(f"{scratch.name}*"):
+            left.unlink(missing_ok=True)
+        raise StoreError(
+            "catalog.duckdb cannot be written; the tables are intact, run `clnm store catalog` when mended"
+        ) from error
+    return count
+
+
+def _build_catalog(installation: Installation, manifest: Manifest, scratch: Path, *, with_comments: bool) -> int:
     scratch.unlink(missing_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{_quoted(scratch)}' AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
         connection.execute("USE catalog")
         build_views(connection, installation, manifest)
         if with_comments:
-            _comment(connection, installation)
+            add_comments(connection, installation)
         count = len(relation_names(connection))
         connection.execute("USE memory")
         connection.execute("DETACH catalog")
-    scratch.rename(path)
     return count
+
+
+def add_comments(connection: duckdb.DuckDBPyConnection, installation: Installation) -> None:
+    """`COMMENT ON` every relation and column: its own file's words first, then its table's, then any table's."""
+    known = _known_comments(installation)
+    own: dict[str, dict[str, str]] = {name: {c.name: c.comment for c in t.columns} for name, t in TABLES.items()}
+    for layer in ("staging", "views", "marts"):
+        for name in layer_names(layer):
+            relation = read_sql(layer, name, outcome=installation.outcome)
+            kind = "VIEW" if relation.parameters is None else "MACRO TABLE"
+            connection.execute(f"COMMENT ON {kind} {name} IS '{_quoted(relation.grain)}'")
+            own[name] = {**own.get(name, {}), **relation.comments}
+    for column in rows_of(connection, "FROM duckdb_columns() WHERE NOT internal"):
+        relation_name, name = column["table_name"], column["column_name"]
+        if not relation_name.startswith("raw_"):
+            text = own[relation_name].get(name) or known.get(name) or _feature_comment(name)
+            connection.execute(f'COMMENT ON COLUMN "{relation_name}"."{name}" IS \'{_quoted(text)}\'')
+
+
+def _known_comments(installation: Installation) -> dict[str, str]:
+    known = {column.name: column.comment for table in TABLES.values() for column in (*table.columns, *LINEAGE)}
+    for variable in installation.variables:
+        unit = f", in {variable.unit}" if variable.unit else ""
+        levels = f": {', '.join(variable.levels)}" if variable.levels else ""
+        known[variable.name] = f"Clinical {variable.kind.value}{levels}{unit}."
+    known[installation.outcome] = "The outcome; null while pathology's answer is not known."
+    return known
 
 
 def relation_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -156,6 +210,22 @@ def _sources(installation: Installation, manifest: Manifest, table: Table, *, wi
             yield _read([str(installation.root / path)], is_partitioned=False)
 
 
+def _later_runs(connection: duckdb.DuckDBPyConnection, runs: str, as_of: datetime) -> str:
+    """The runs that began after `as_of`, as a list of SQL."""
+    later = rows_of(connection, f"FROM ({runs}) WHERE started_at > TIMESTAMPTZ '{as_of.isoformat()}'")
+    return ", ".join(f"'{_quoted(row['run_id'])}'" for row in later)
+
+
+def _was_known(table: Table, later_runs: str, as_of: datetime) -> str:
+    """The condition that hides what was not known at `as_of`: changes of state that came later among it."""
+    names = [column.name for column in table.columns]
+    clock = next((name for name in _CLOCKS if name in names), None)
+    if clock is None:
+        return f"run_id IS NULL OR NOT list_contains([{later_runs}]::VARCHAR[], run_id)"
+    later = f"greatest({clock}, resolved_at)" if "resolved_at" in names else clock
+    return f"{later} <= TIMESTAMPTZ '{as_of.isoformat()}'"
+
+
 def _read(paths: Sequence[str], *, is_partitioned: bool) -> str:
     listed = ", ".join(f"'{_quoted(path)}'" for path in paths)
     hive = (
@@ -169,40 +239,22 @@ def _quoted(path: str | Path) -> str:
 
 
 def _empty_file(installation: Installation, table: Table) -> Path:
-    """A Parquet file without rows but with every column, so that any question works on an empty store."""
+    """A Parquet file without rows but with every column, so that any question works on an empty store.
+
+    It is the first file of every view: when the store was moved, its name is in the sentence that any client shows.
+    """
     schema = table.schema()
     if table.name == "clinical":
         for name, kind in installation.clinical_types().items():
             schema = schema.append(pa.field(name, kind))
     digest = hashlib.sha256(schema.to_string().encode()).hexdigest()[:12]
-    path = installation.root / "tables" / "empty" / f"{table.name}-{digest}.parquet"
+    path = installation.root / "tables" / "empty" / f"{table.name}-{digest}-{_IF_MOVED}.parquet"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = pa.BufferOutputStream()
         pq.write_table(schema.empty_table(), buffer)
         replace_file(path, buffer.getvalue().to_pybytes())
     return path
-
-
-def _comment(connection: duckdb.DuckDBPyConnection, installation: Installation) -> None:
-    known = {column.name: column.comment for table in TABLES.values() for column in (*table.columns, *LINEAGE)}
-    for variable in installation.variables:
-        unit = f", in {variable.unit}" if variable.unit else ""
-        levels = f": {', '.join(variable.levels)}" if variable.levels else ""
-        known[variable.name] = f"Clinical {variable.kind.value}{levels}{unit}."
-    known[installation.outcome] = "The outcome; null while pathology's answer is not known."
-    for layer in ("staging", "views", "marts"):
-        for name in layer_names(layer):
-            relation = read_sql(layer, name, outcome=installation.outcome)
-            kind = "VIEW" if relation.parameters is None else "MACRO TABLE"
-            connection.execute(f"COMMENT ON {kind} {name} IS '{_quoted(relation.grain)}'")
-    columns = rows_of(connection, "FROM duckdb_columns() WHERE NOT internal")
-    for column in columns:
-        if not column["table_name"].startswith("raw_"):
-            text = known.get(column["column_name"]) or _feature_comment(column["column_name"])
-            if text:
-                target = f'"{column["table_name"]}"."{column["column_name"]}"'
-                connection.execute(f"COMMENT ON COLUMN {target} IS '{_quoted(text)}'")
 
 
 def _feature_comment(name: str) -> str:

@@ -1,5 +1,10 @@
 -- Grain: one row per center: what was predicted against what came, for cases with a known outcome
 -- A center of role `train` shows how well the model remembers: it was fitted on these very cases.
+-- Column: n: Cases with a score and a known outcome.
+-- Column: n_events: Positive outcomes among them.
+-- Column: mean_predicted: Mean predicted probability.
+-- Column: observed_fraction: Fraction of positive outcomes.
+-- Column: observed_to_expected: Positive outcomes that came, over those predicted; 1 is right.
 SELECT
     cases.center,
     cases.role,

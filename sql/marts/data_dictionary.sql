@@ -1,4 +1,8 @@
 -- Grain: one row per relation and column
+-- Column: relation: The relation.
+-- Column: column_name: The column.
+-- Column: data_type: DuckDB's type.
+-- Column: comment: What it means.
 SELECT
     columns.table_name AS relation,
     columns.column_name,

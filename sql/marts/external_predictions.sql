@@ -1,4 +1,5 @@
 -- Grain: one row per external case with a known outcome and a score of the champion
+-- Column: outcome: The outcome.
 SELECT
     cases.center,
     cases.{{ outcome }} AS outcome,

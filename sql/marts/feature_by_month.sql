@@ -1,4 +1,9 @@
 -- Grain: one row per center, feature and month of acquisition
+-- Column: month: Month of acquisition (UTC), by its first day.
+-- Column: n: ROIs with a finite value.
+-- Column: median: Median of the feature.
+-- Column: first_quartile: Lower quartile of the feature.
+-- Column: third_quartile: Upper quartile of the feature.
 SELECT
     features_long.center,
     features_long.feature,

@@ -1,5 +1,10 @@
 -- Grain: one row per center and feature: how far the outcome's two groups lie apart, in pooled standard deviations
 -- Cohen's d with its large-sample 95 % interval (Hedges and Olkin 1985, chapter 5, formula 8).
+-- Column: n_positive: ROIs of cases with a positive outcome.
+-- Column: n_negative: ROIs of cases with a negative outcome.
+-- Column: standardised_difference: Mean of the positive minus mean of the negative, over the pooled standard deviation.
+-- Column: ci_low: Lower end of the 95 % interval.
+-- Column: ci_high: Upper end of the 95 % interval.
 WITH groups AS (
     SELECT
         features_long.center,

@@ -1,4 +1,5 @@
 -- Grain: one row per run: how long it took and what it wrote
+-- Column: duration_ms: How long the run took, in milliseconds.
 SELECT
     runs.run_id,
     runs.command,

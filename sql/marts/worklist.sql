@@ -1,4 +1,6 @@
 -- Grain: one row per case: its latest score, or why there is none
+-- Column: status: scored, abstained or unscored.
+-- Column: reason: Why there is no score; not_scored_yet where no run looked.
 SELECT
     cases.case_key,
     cases.patient_key,

@@ -1,5 +1,6 @@
 -- Grain: one row per staged image of a center
 -- Reads: staged
+-- What is not a number counts as infinite: an expectation passes over it in silence.
 WITH pictures AS (
     SELECT
         sha256,
@@ -11,8 +12,8 @@ WITH pictures AS (
 SELECT
     images.rows_px,
     images.columns_px,
-    images.spacing_x_mm,
-    images.spacing_y_mm,
+    if(isnan(images.spacing_x_mm), 'infinity'::DOUBLE, images.spacing_x_mm) AS spacing_x_mm,
+    if(isnan(images.spacing_y_mm), 'infinity'::DOUBLE, images.spacing_y_mm) AS spacing_y_mm,
     images.spacing_x_mm / images.spacing_y_mm AS spacing_ratio,
     date_diff('second', images.known_at, images.acquired_at) / 86400.0 AS days_ahead,
     pictures.patients - 1 AS other_patients

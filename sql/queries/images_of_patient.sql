@@ -1,7 +1,8 @@
--- Grain: one row per image of a patient
-SELECT
+-- Grain: one row per image of a patient, older versions among them
+-- Reads: staged
+SELECT DISTINCT
     center,
     image_key
-FROM images
+FROM raw_images
 WHERE patient_key = $patient_key
 ORDER BY center, image_key

@@ -1,11 +1,15 @@
 -- Grain: one row per case, with its clinical values and outcome as known at t
 -- Macro: cases_as_of(t)
+-- Two rows of one commit alike in key and known_at: the later acquired_at counts, then the greater content, so that
+-- the answer never depends on the order of rows on disk.
 -- The ROI that models use is chosen here and nowhere else: first reader by name, then largest area_px, then key.
 WITH rois_then AS (
     SELECT *
     FROM raw_rois
     WHERE known_at <= t
-    QUALIFY row_number() OVER (PARTITION BY roi_key ORDER BY known_at DESC, commit_seq DESC NULLS FIRST) = 1
+    QUALIFY row_number() OVER (
+        PARTITION BY roi_key ORDER BY known_at DESC, commit_seq DESC NULLS FIRST, mask_sha256 DESC
+    ) = 1
 ),
 
 chosen AS (
@@ -25,7 +29,10 @@ clinical_then AS (
     SELECT *
     FROM raw_clinical
     WHERE known_at <= t
-    QUALIFY row_number() OVER (PARTITION BY patient_key, study_key ORDER BY known_at DESC, commit_seq DESC NULLS FIRST) = 1
+    QUALIFY row_number() OVER (
+        PARTITION BY patient_key, study_key
+        ORDER BY known_at DESC, commit_seq DESC NULLS FIRST, acquired_at DESC NULLS LAST, raw_clinical::VARCHAR DESC
+    ) = 1
 ),
 
 -- A row that names the study speaks before one that names only the patient.
@@ -43,7 +50,7 @@ clinical_of_case AS (
             AND (clinical_then.study_key IS NULL OR clinical_then.study_key = chosen.study_key)
     QUALIFY row_number() OVER (
         PARTITION BY chosen.case_key
-        ORDER BY clinical_then.study_key IS NULL, clinical_then.known_at DESC, clinical_then.commit_seq DESC NULLS FIRST
+        ORDER BY clinical_then.study_key IS NULL
     ) = 1
 ),
 
@@ -60,7 +67,9 @@ outcome_of_case AS (
     WHERE raw_outcomes.known_at <= t
     QUALIFY row_number() OVER (
         PARTITION BY chosen.case_key
-        ORDER BY raw_outcomes.study_key IS NULL, raw_outcomes.known_at DESC, raw_outcomes.commit_seq DESC NULLS FIRST
+        ORDER BY
+            raw_outcomes.study_key IS NULL, raw_outcomes.known_at DESC, raw_outcomes.commit_seq DESC NULLS FIRST,
+            raw_outcomes.acquired_at DESC NULLS LAST, raw_outcomes.value DESC
     ) = 1
 ),
 

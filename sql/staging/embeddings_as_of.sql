@@ -7,11 +7,16 @@ WITH known AS (
 ),
 
 current_version AS (
-    SELECT max_by(feature_set_version, coalesce(commit_seq, 9223372036854775807)) AS feature_set_version
+    SELECT feature_set_version
     FROM known
+    ORDER BY commit_seq DESC NULLS FIRST, computed_at DESC, feature_set_version DESC
+    LIMIT 1
 )
 
 SELECT known.*
 FROM known
 INNER JOIN current_version ON known.feature_set_version = current_version.feature_set_version
-QUALIFY row_number() OVER (PARTITION BY known.roi_key ORDER BY known.known_at DESC, known.commit_seq DESC NULLS FIRST) = 1
+QUALIFY row_number() OVER (
+    PARTITION BY known.roi_key
+    ORDER BY known.known_at DESC, known.commit_seq DESC NULLS FIRST, known.computed_at DESC
+) = 1

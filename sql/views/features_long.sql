@@ -1,4 +1,6 @@
 -- Grain: one row per ROI and feature
+-- Column: feature: Radiomics column.
+-- Column: value: The feature's value; a ROI without it has no row.
 SELECT
     roi_key,
     case_key,

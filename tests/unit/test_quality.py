@@ -1,0 +1,321 @@
+"""The gate: shipped suites hold what is wrong, let clean rows through, and refuse to be a suite that says nothing."""
+
+import json
+import shutil
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clnm.entities import Severity
+from clnm.errors import ConfigurationError
+from clnm.quality.gate import GateVerdict, judge
+from clnm.quality.suites import CheckResult, parse_suite, read_suites, run_suite
+from tests.store_rows import (
+    GATED,
+    LINEAGE,
+    answers,
+    case_tables,
+    day,
+    open_store,
+    open_writer,
+    stage_cases,
+    table_of,
+    write_night,
+)
+
+pytestmark = pytest.mark.long
+CENTER = "C1"
+
+
+def check(store, center=CENTER):
+    """What the pipeline's check does, up to its verdict."""
+    results = [
+        result
+        for suite in read_suites()
+        for result in run_suite(suite, store.frame(suite.query, center=center), center)
+    ]
+    return judge(results), [result for result in results if not result.is_success]
+
+
+def altered(table, **values):
+    """The first row says something else."""
+    first = {name: values.get(name, value) for name, value in table.slice(0, 1).to_pylist()[0].items()}
+    return pa.concat_tables([pa.Table.from_pylist([first], schema=table.schema), table.slice(1)])
+
+
+def stage(store, tables):
+    with open_writer(store, "run-2") as writer, writer.commit(LINEAGE) as batch:
+        for relation in GATED:
+            batch.stage(relation, CENTER, pa.concat_tables([case[relation] for case in tables]))
+
+
+def with_fault(relation, **values):
+    """Five cases of which the first has a fault."""
+    tables = [case_tables(CENTER, number, day(1)) for number in range(10, 15)]
+    tables[0] = tables[0] | {relation: altered(tables[0][relation], **values)}
+    return tables
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Two published cases: what is staged is judged beside them."""
+    store = open_store(tmp_path_factory.mktemp("prepared") / "store")
+    write_night(store, range(2))
+    store.close()
+    return store.root
+
+
+@pytest.fixture
+def store(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "store")
+    return open_store(tmp_path / "store")
+
+
+FAR = day(1) + timedelta(days=40_000)
+HELD = {
+    "centimetres read as millimetres": (
+        "images",
+        {"spacing_x_mm": 10.0},
+        "expect_column_values_to_be_between(spacing_x_mm)",
+    ),
+    "millimetres read as metres": (
+        "images",
+        {"spacing_y_mm": 0.0001},
+        "expect_column_values_to_be_between(spacing_y_mm)",
+    ),
+    "an examination in the future": ("images", {"acquired_at": FAR}, "expect_column_values_to_be_between(days_ahead)"),
+    "one picture for two patients": (
+        "images",
+        {"sha256": "sha-C1-0000"},
+        "expect_column_values_to_be_between(other_patients)",
+    ),
+    "an area of a field": ("rois", {"area_mm2": 5e5}, "expect_column_values_to_be_between(area_mm2)"),
+    "an area of a hair": ("rois", {"area_mm2": 0.01}, "expect_column_values_to_be_between(area_mm2)"),
+    "a mask over the whole picture": (
+        "rois",
+        {"area_px": 19_900},
+        "expect_column_values_to_be_between(image_fraction)",
+    ),
+    "a mask larger than its picture": (
+        "rois",
+        {"area_px": 40_000},
+        "expect_column_values_to_be_between(image_fraction)",
+    ),
+    "a mask without its picture": ("rois", {"image_key": "nowhere"}, "expect_column_values_to_be_between(images)"),
+    "clinical values from the future": (
+        "clinical",
+        {"known_at": FAR},
+        "expect_column_values_to_be_between(days_ahead)",
+    ),
+    "pathology from the future": ("outcomes", {"known_at": FAR}, "expect_column_values_to_be_between(days_ahead)"),
+    "an embedding of nothing": ("deep", {"embedding": [0.0, 0.0]}, "expect_column_values_to_be_between(norm)"),
+    "an embedding that is not a number": (
+        "deep",
+        {"embedding": [float("nan"), 1.0]},
+        "expect_column_values_to_be_between(norm)",
+    ),
+    "an embedding that is empty": ("deep", {"embedding": []}, "expect_column_values_to_be_between(norm)"),
+    "a spacing that is not a number": (
+        "images",
+        {"spacing_x_mm": float("nan")},
+        "expect_column_values_to_be_between(spacing_x_mm)",
+    ),
+    "an area that is not a number": (
+        "rois",
+        {"area_mm2": float("nan")},
+        "expect_column_values_to_be_between(area_mm2)",
+    ),
+    "an embedding of another network": (
+        "deep",
+        {"embedding": [1.0, 1.0, 1.0]},
+        "expect_column_values_to_be_between(lengths)",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", HELD, ids=str)
+def test_a_planted_fault_is_held_by_its_expectation(store, fault):
+    relation, values, expectation = HELD[fault]
+    stage(store, with_fault(relation, **values))
+    verdict, failed = check(store)
+    assert verdict is GateVerdict.HOLD
+    critical = [(result.relation, result.expectation) for result in failed if result.severity is Severity.CRITICAL]
+    assert (relation, expectation) in critical
+    assert {name for name, _ in critical} == {relation}
+
+
+def test_a_feature_that_is_mostly_not_a_number_is_held(store):
+    stage(store, [case_tables(CENTER, number, day(1), value=float("nan")) for number in range(10, 15)])
+    verdict, failed = check(store)
+    assert verdict is GateVerdict.HOLD
+    assert "nonfinite_fraction" in next(r.expectation for r in failed if r.severity is Severity.CRITICAL)
+
+
+WARNED = {
+    "a thumbnail": ("images", {"rows_px": 30, "columns_px": 100}),
+    "pixels six times as wide as high": ("images", {"spacing_x_mm": 0.6}),
+    "a stray click": ("rois", {"area_px": 9}),
+}
+
+
+@pytest.mark.parametrize("fault", WARNED, ids=str)
+def test_what_a_person_should_look_at_is_published_and_said(store, fault):
+    relation, values = WARNED[fault]
+    stage(store, with_fault(relation, **values))
+    verdict, failed = check(store)
+    assert verdict is GateVerdict.WARN
+    assert {(result.relation, result.severity) for result in failed} == {(relation, Severity.WARNING)}
+
+
+def test_two_answers_for_one_patient_are_published_and_said(store):
+    case = case_tables(CENTER, 10, day(1))
+    other = altered(case["outcomes"], value=False, known_at=day(2))
+    stage(store, [case | {"outcomes": pa.concat_tables([case["outcomes"], other])}])
+    assert check(store)[0] is GateVerdict.WARN
+
+
+def test_clean_rows_of_many_kinds_pass(store):
+    """Three hundred cases drawn from the plausible: no false hold."""
+    generator = np.random.default_rng(5)
+    suites = [suite for suite in read_suites() if suite.name in ("images", "rois")]
+    tables = {"images": [], "rois": []}
+    for number in range(300):
+        rows, columns = generator.integers(64, 1200, 2).tolist()
+        spacing, fraction = float(generator.uniform(0.02, 0.5)), float(generator.uniform(0.002, 0.6))
+        area = max(int(rows * columns * fraction), 16, int(1.1 / spacing**2))
+        area = min(area, int(19_000 / spacing**2), int(rows * columns * 0.9))
+        case = case_tables(CENTER, 100 + number, day(1))
+        size = {"rows_px": rows, "columns_px": columns, "spacing_x_mm": spacing, "spacing_y_mm": spacing}
+        tables["images"].append(altered(case["images"], **size))
+        tables["rois"].append(altered(case["rois"], area_px=area, area_mm2=area * spacing**2))
+    with open_writer(store) as writer, writer.commit(LINEAGE) as batch:
+        for relation, parts in tables.items():
+            batch.stage(relation, CENTER, pa.concat_tables(parts))
+    found = [r for suite in suites for r in run_suite(suite, store.frame(suite.query, center=CENTER), CENTER)]
+    assert len(found) == sum(len(suite.expectations) for suite in suites)
+    assert [result for result in found if not result.is_success] == []
+
+
+def test_a_whole_clean_batch_is_published(store):
+    stage(store, [case_tables(CENTER, number, day(1), value=float(number)) for number in range(10, 15)])
+    verdict, failed = check(store)
+    assert failed == []
+    assert verdict is GateVerdict.PUBLISH
+
+
+def test_without_a_known_spacing_nothing_is_held(store):
+    case = case_tables(CENTER, 10, day(1))
+    unknown = altered(case["images"], spacing_x_mm=None, spacing_y_mm=None, spacing_source="none")
+    stage(store, [case | {"images": unknown, "rois": altered(case["rois"], area_mm2=None)}])
+    assert check(store)[0] is GateVerdict.PUBLISH
+
+
+def test_a_fault_of_another_center_holds_nobody_else(store):
+    stage(store, with_fault("images", spacing_x_mm=10.0))
+    with open_writer(store, "run-3") as writer, writer.commit(LINEAGE) as batch:
+        stage_cases(batch, "C2", range(3), day(1))
+    assert check(store, "C2")[0] is GateVerdict.PUBLISH
+    assert check(store, CENTER)[0] is GateVerdict.HOLD
+
+
+def test_held_rows_are_in_no_published_relation_and_come_out_with_a_release_alone(store):
+    stage(store, with_fault("images", spacing_x_mm=10.0))
+    names = [name for name in store.relations() if name != "data_dictionary"]
+    before = {name: store.relation(name).num_rows for name in names}
+    write_night(store, range(3), center="C2", known_at=day(2), run_id="run-3")  # another center publishes meanwhile
+    for name in ("images", "rois", "cases", "radiomics", "deep", "clinical", "outcomes", "features_long", "worklist"):
+        assert answers(store, f"SELECT count(*) FROM {name} WHERE center = '{CENTER}'") == [(before[name],)], name
+    with open_writer(store, "run-4") as writer, writer.commit(LINEAGE) as batch:
+        batch.publish(CENTER)
+    assert answers(store, f"SELECT count(*) FROM cases WHERE center = '{CENTER}'") == [(2 + 5,)]
+
+
+def test_dropped_rows_are_gone(store):
+    stage(store, with_fault("images", spacing_x_mm=10.0))
+    with open_writer(store, "run-4") as writer, writer.commit(LINEAGE) as batch:
+        batch.drop(CENTER)
+    assert store.manifest().staged == {}
+    assert answers(store, "SELECT count(*) FROM cases") == [(2,)]
+    assert list(store.root.glob("staging/**/*.parquet")) == []
+
+
+def test_a_finding_tells_counts_and_no_key(store):
+    stage(store, with_fault("images", sha256="sha-C1-0000"))
+    _, failed = check(store)
+    told = " ".join(result.observed + result.reason + result.expectation for result in failed)
+    assert json.loads(failed[0].observed) == {"element_count": 5, "unexpected_count": 1}
+    assert "C1-0" not in told
+    rows = table_of(
+        "check_results", [{"relation": r.relation, "center": r.center, "observed": r.observed} for r in failed]
+    )
+    assert rows.num_rows == len(failed)
+
+
+def test_every_gated_table_has_a_suite_and_every_bound_its_reason():
+    suites = read_suites()
+    assert {suite.name for suite in suites} == set(GATED)
+    for suite in suites:
+        for expectation in suite.expectations:
+            assert len(expectation["meta"]["reason"]) > 20
+
+
+def suite_text(**changes):
+    expectation = {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": {"column": "x", "min_value": 0},
+        "severity": "critical",
+        "meta": {"reason": "because"},
+    } | changes
+    return json.dumps({"name": "s", "meta": {"query": "q"}, "expectations": [expectation]})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            suite_text(type="expect_column_values_to_be_betwen"),
+            "unknown expectation type 'expect_column_values_to_be_betwen'",
+        ),
+        (suite_text(type=None), "unknown expectation type None"),
+        (suite_text(meta={}), "needs meta.reason"),
+        (suite_text(meta={"reason": ""}), "needs meta.reason"),
+        (suite_text(severity="grave"), "needs a severity: critical, warning, info"),
+        ("{", "is no suite"),
+        ("[]", "is no suite"),
+        (json.dumps({"expectations": []}), "is no suite"),
+        (json.dumps({"meta": {"query": "q"}, "expectations": ["text"]}), "is no suite"),
+        (json.dumps({"meta": {"query": "q"}, "expectations": []}), "no expectation"),
+    ],
+)
+def test_a_file_that_would_check_nothing_is_refused_by_name(text, sentence):
+    with pytest.raises(ConfigurationError, match=r"expectations/mine\.json") as error:
+        parse_suite("mine", text)
+    assert sentence in str(error.value)
+    assert error.value.exit_code == 10
+
+
+def test_an_expectation_on_a_column_that_is_not_there_is_refused_and_not_passed():
+    import pandas as pd
+
+    suite = parse_suite("mine", suite_text())
+    with pytest.raises(ConfigurationError, match="cannot be computed"):
+        run_suite(suite, pd.DataFrame({"y": [1.0]}), CENTER)
+
+
+@pytest.mark.parametrize(
+    ("failed", "verdict"),
+    [
+        ((), GateVerdict.PUBLISH),
+        ((Severity.INFO,), GateVerdict.PUBLISH),
+        ((Severity.INFO, Severity.WARNING), GateVerdict.WARN),
+        ((Severity.WARNING, Severity.CRITICAL), GateVerdict.HOLD),
+    ],
+)
+def test_the_gravest_finding_decides(failed, verdict):
+    results = [
+        CheckResult("rois", CENTER, "e", severity, is_success=False, observed="", reason="r") for severity in failed
+    ]
+    fine = CheckResult("rois", CENTER, "e", Severity.CRITICAL, is_success=True, observed="", reason="r")
+    assert judge([*results, fine]) is verdict
