@@ -200,14 +200,13 @@ def data_files(installation: Installation, manifest: Manifest) -> list[str]:
 
 
 def _sources(installation: Installation, manifest: Manifest, table: Table, *, with_staged: bool) -> Iterator[str]:
-    """One `read_parquet` per schema: an empty file with every column first, then published, then staged files."""
+    """An empty file with every column, one `read_parquet` per schema of published files, one for all staged files."""
     yield _read([str(_empty_file(installation, table))], is_partitioned=False)
     published = manifest.tables.get(table.name)
     for group in published.files.values() if published else ():
         yield _read([str(installation.root / path) for path in group], is_partitioned=table.has_center)
-    if with_staged:
-        for path in manifest.staged_files(table.name):
-            yield _read([str(installation.root / path)], is_partitioned=False)
+    if with_staged and (staged := manifest.staged_files(table.name)):
+        yield _read([str(installation.root / path) for path in staged], is_partitioned=False, by_name=True)
 
 
 def _later_runs(connection: duckdb.DuckDBPyConnection, runs: str, as_of: datetime) -> str:
@@ -226,12 +225,12 @@ def _was_known(table: Table, later_runs: str, as_of: datetime) -> str:
     return f"{later} <= TIMESTAMPTZ '{as_of.isoformat()}'"
 
 
-def _read(paths: Sequence[str], *, is_partitioned: bool) -> str:
+def _read(paths: Sequence[str], *, is_partitioned: bool, by_name: bool = False) -> str:
     listed = ", ".join(f"'{_quoted(path)}'" for path in paths)
     hive = (
         "hive_partitioning = true, hive_types = {'center': VARCHAR}" if is_partitioned else "hive_partitioning = false"
     )
-    return f"FROM read_parquet([{listed}], {hive})"
+    return f"FROM read_parquet([{listed}], {hive}{', union_by_name = true' if by_name else ''})"
 
 
 def _quoted(path: str | Path) -> str:
