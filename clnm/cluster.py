@@ -1,13 +1,14 @@
 """The one module that knows `distributed`: shards out, results in as they come, whatever happens to a worker.
 
 State lives in the store, never in futures: a shard is a list of items, a result says of each item what became of it,
-and a shard that kills its worker is halved until the guilty item stands alone.
+a shard that kills its worker is halved, and an item is only condemned by deaths with nothing else in flight.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,14 +24,17 @@ _WORKER_ENVIRONMENT = {
     **dict.fromkeys(_THREAD_COUNTS, "1"),
     "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical",  # else an orchestrator's root handler prints its lines
 }
-_ALLOWED_FAILURES = 1
-"""A task may see its worker die once (an innocent neighbour's death); the second time the shard is halved."""
+_ALLOWED_FAILURES = 0
+"""The scheduler gives a shard up at the first death of its worker; what to try again is decided here."""
+_LONE_ATTEMPTS = 2
 _CONNECT_SECONDS = 30
 _NEVER = "30 days"
 """A local worker that died is started again by its nanny; a cluster that gives it up meanwhile stops for ever."""
+_PATIENCE_SECONDS = 300
+"""How long shards wait for a cluster without a single worker."""
 
 Shard = Sequence[Any]
-Work = Callable[[Sequence[Any]], list[Any]]
+Work = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What became of some items: `done` holds the function's answers, `failures` the items that have none."""
+    """What became of some items: `done` holds their answers, `failures` the items that have none."""
 
     done: list[Any]
     failures: list[Failure]
@@ -59,14 +63,17 @@ class Handle(Protocol):
 def run_shards(
     handle: Handle, function: Work, shards: Iterable[Shard], *, in_flight: int, time_limit_s: float
 ) -> Iterator[ShardResult]:
-    """Run `function` over each shard; bounded memory however many shards there are.
+    """Run `function` over each item of each shard; bounded memory however many shards there are.
 
     Args:
         handle: where.
-        function: from a shard's items to their answers; it must be importable on the workers.
+        function: from an item to its answer; it must be importable on the workers.
         shards: read lazily.
         in_flight: shards submitted and not yet answered.
-        time_limit_s: for one item; a shard has as much for each of its items.
+        time_limit_s: for one item.
+
+    Raises:
+        ConfigurationError: the cluster is gone, or has been without a worker for minutes.
     """
     yield from handle.run(function, shards, in_flight, time_limit_s)
 
@@ -78,56 +85,101 @@ class InProcess:
         """See `Handle`."""
         del in_flight, limit_s
         for shard in shards:
-            yield ShardResult(function(shard), [])
+            yield ShardResult([function(item) for item in shard], [])
 
 
 class OnDask:
-    """Runs shards on a Dask cluster."""
+    """Runs shards on a Dask cluster whose workers have one thread each."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def run(self, function: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """See `Handle`."""
-        from distributed import as_completed
+        suspects: list[Any] = []
+        yield from self._side_by_side(function, shards, in_flight, limit_s, suspects)
+        for item in suspects:
+            yield self._alone(function, item, limit_s)
 
-        waiting, source = deque[Shard](), iter(shards)
-        running: dict[Any, tuple[Shard, float]] = {}
-        completed = as_completed(with_results=False)
+    def _side_by_side(
+        self, function: Work, shards: Iterable[Shard], in_flight: int, limit_s: float, suspects: list[Any]
+    ) -> Iterator[ShardResult]:
+        """Halve each shard whose worker dies; an item left alone in its shard is only a suspect.
 
-        def submit_next() -> None:
+        The death of a worker takes every shard it was given, whichever of them it had begun.
+        """
+        halves, source = deque[Shard](), iter(shards)
+        running: dict[Any, Shard] = {}
+        while True:
             while len(running) < in_flight:
-                shard = waiting.popleft() if waiting else next(source, None)
+                shard = halves.popleft() if halves else next(source, None)
                 if shard is None:
-                    return
-                future = self._client.submit(_limited, function, list(shard), limit_s, pure=False, retries=0)
-                running[future] = (shard, time.monotonic())
-                completed.add(future)
+                    break
+                running[self._submit(function, shard, limit_s)] = shard
+            if not running:
+                return
+            for future in self._finished(running):
+                shard = running.pop(future)
+                if self._why_it_died(future) is None:
+                    yield ShardResult(future.result(), [])
+                elif len(shard) == 1:
+                    suspects.extend(shard)
+                else:
+                    middle = len(shard) // 2
+                    halves.extend((shard[:middle], shard[middle:]))
+                future.release()
 
-        submit_next()
-        while running:
-            future = next(completed)
-            shard, since = running.pop(future)
-            is_late = time.monotonic() - since >= limit_s * len(shard)
-            answer = self._collect(future, shard, waiting, is_late=is_late)
-            future.release()
-            submit_next()
-            if answer is not None:
-                yield answer
+    def _alone(self, function: Work, item: Any, limit_s: float) -> ShardResult:
+        """With nothing else in flight a death is the item's own doing, and a second one no accident."""
+        reason: Reason | None = None
+        for _ in range(_LONE_ATTEMPTS):
+            self._wait_for_workers()
+            began = time.monotonic()
+            [future] = self._finished([self._submit(function, [item], limit_s)])
+            reason = self._why_it_died(future)
+            if reason is None:
+                return ShardResult(future.result(), [])
+            if reason is Reason.WORKER_CRASH and time.monotonic() - began >= limit_s:
+                reason = Reason.TIMEOUT
+        assert reason is not None
+        return ShardResult([], [Failure(item, reason)])
 
-    def _collect(self, future: Any, shard: Shard, waiting: deque[Shard], *, is_late: bool) -> ShardResult | None:
-        """The future's answer; None where the shard was halved and waits again."""
+    def _submit(self, function: Work, shard: Shard, limit_s: float) -> Any:
+        return self._client.submit(_work, function, list(shard), limit_s, pure=False, retries=0)
+
+    def _finished(self, running: Iterable[Any]) -> list[Any]:
+        """The futures that are done, at least one."""
+        from distributed import wait
+
+        while True:
+            try:
+                return list(wait(list(running), timeout=_PATIENCE_SECONDS, return_when="FIRST_COMPLETED").done)
+            except TimeoutError:
+                self._wait_for_workers()
+
+    def _wait_for_workers(self) -> None:
+        try:
+            self._client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
+        except TimeoutError:
+            raise ConfigurationError(
+                "[compute] scheduler: it has no worker left; start some and run again, what was done is kept"
+            ) from None
+
+    def _why_it_died(self, future: Any) -> Reason | None:
+        """The reason a worker's death gives; None where there is an answer. An error of the function is raised."""
+        from distributed import KilledWorker
+
         if future.status == "finished":
-            return ShardResult(future.result(), [])
-        reason = _why_it_died(future)
-        if reason is None:
-            raise future.exception()
-        if len(shard) == 1:
-            timed_out = is_late and reason is Reason.WORKER_CRASH
-            return ShardResult([], [Failure(shard[0], Reason.TIMEOUT if timed_out else reason)])
-        middle = len(shard) // 2
-        waiting.extend((shard[:middle], shard[middle:]))
-        return None
+            return None
+        if future.status != "error":
+            raise ConfigurationError("[compute] scheduler: it went away; start it and run again, what was done is kept")
+        error = future.exception()
+        if isinstance(error, MemoryError):
+            return Reason.MEMORY
+        if not isinstance(error, KilledWorker):
+            raise error
+        restarted = {event["worker"] for _, event in self._client.get_events("worker-restart-memory")}
+        return Reason.MEMORY if error.last_worker.address in restarted else Reason.WORKER_CRASH
 
 
 @contextmanager
@@ -135,7 +187,7 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
     """A local cluster of one-thread processes, or the running one at a tcp:// or tls:// address.
 
     Raises:
-        ConfigurationError: nobody answers at the address.
+        ConfigurationError: nobody answers at the address, or there is no worker of one thread.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -152,11 +204,7 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
     }
     with dask.config.set(settings):
         if scheduler != "local":
-            try:
-                client = Client(scheduler, timeout=_CONNECT_SECONDS)
-            except (OSError, TimeoutError):
-                raise ConfigurationError('[compute] scheduler: nobody answers there; start it or set "local"') from None
-            with client:
+            with _connect(scheduler) as client:
                 yield OnDask(client)
             return
         with (
@@ -175,36 +223,39 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
             yield OnDask(client)
 
 
-def _limited(function: Work, items: list[Any], limit_s: float) -> list[Any]:
-    """`function(items)` on one BLAS and torch thread.
+def _connect(scheduler: str) -> Any:
+    """A client of a running cluster that has workers; certificates for tls:// come from Dask's own configuration."""
+    from distributed import Client
 
-    When the shard's time is over the worker ends itself: nothing else stops a loop in compiled code. The scheduler
-    reports the death, and the halving finds the item.
+    try:
+        client = Client(scheduler, timeout=_CONNECT_SECONDS)
+    except (OSError, TimeoutError):
+        raise ConfigurationError('[compute] scheduler: nobody answers there; start it or set "local"') from None
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except TimeoutError:
+        client.close()
+        raise ConfigurationError("[compute] scheduler: it has no worker; start some with --nthreads 1") from None
+    if any(worker["nthreads"] != 1 for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
+        client.close()
+        raise ConfigurationError("[compute] scheduler: its workers must have one thread each; start with --nthreads 1")
+    return client
+
+
+def _work(function: Work, items: list[Any], limit_s: float) -> list[Any]:
+    """`function` of each item, on a worker, with one BLAS and torch thread.
+
+    When an item's time is over the kernel ends the worker: nothing else stops a loop in compiled code, which may hold
+    the interpreter. The scheduler reports the death, and the halving finds the item.
     """
-    import threading
-
     from threadpoolctl import threadpool_limits
 
-    over = threading.Timer(limit_s * len(items), os._exit, args=(_TIMEOUT_EXIT,))
-    over.daemon = True
-    over.start()
-    try:
-        with threadpool_limits(limits=1):
-            return function(items)
-    finally:
-        over.cancel()
-
-
-_TIMEOUT_EXIT = 124
-
-
-def _why_it_died(future: Any) -> Reason | None:
-    """The reason a worker's death gives; None where the function itself raised (a bug, not a bad case)."""
-    from distributed import KilledWorker
-
-    error = future.exception()
-    if isinstance(error, KilledWorker):
-        return Reason.WORKER_CRASH
-    if isinstance(error, MemoryError):
-        return Reason.MEMORY
-    return None
+    answers = []
+    with threadpool_limits(limits=1):
+        for item in items:
+            signal.setitimer(signal.ITIMER_REAL, limit_s)
+            try:
+                answers.append(function(item))
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    return answers

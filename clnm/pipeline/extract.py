@@ -112,12 +112,8 @@ def feature_set_versions(extractor: Extractor) -> dict[str, str]:
     return versions
 
 
-def extract_shard(extractor: Extractor, tasks: Sequence[RoiTask]) -> list[Extracted]:
-    """The features of some ROIs, on a worker. One bad ROI is one failure; the others go on."""
-    return [_extract_one(extractor, task) for task in tasks]
-
-
-def _extract_one(extractor: Extractor, task: RoiTask) -> Extracted:
+def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
+    """The features of one ROI, on a worker; a bad one is an answer, not an error."""
     from clnm.features.extraction import extract
     from clnm.features.radiomics import ExtractionError
 
@@ -151,7 +147,7 @@ def _extracted_shards(run: Run, extractor: Extractor, todo: Sequence[dict[str, A
     shards = [tasks[start : start + SHARD_SIZE] for start in range(0, len(tasks), SHARD_SIZE)]
     if not shards:
         return
-    function = functools.partial(extract_shard, extractor)
+    function = functools.partial(extract_roi, extractor)
     in_flight = 2 * run.installation.workers
     for result in cluster.run_shards(
         run.cluster(), function, shards, in_flight=in_flight, time_limit_s=TIME_LIMIT_SECONDS

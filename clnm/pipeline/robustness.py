@@ -64,25 +64,22 @@ def robust_features(run: Run) -> list[str]:
     return names
 
 
-def perturb_shard(extractor: Extractor, tasks: Sequence[RoiTask]) -> list[tuple[str, list[dict[str, float | None]]]]:
-    """Each ROI's features under every perturbation, on a worker; none for a ROI that cannot be computed once."""
+def perturb_roi(extractor: Extractor, task: RoiTask) -> tuple[str, list[dict[str, float | None]]]:
+    """A ROI's features under every perturbation, on a worker; none for one that cannot be computed once."""
     from clnm.features.extraction import extract
     from clnm.features.radiomics import ExtractionError
     from clnm.features.robustness import perturb
 
-    found = []
-    for task in tasks:
-        luminance = cache.read_image(extractor.pixels, task.image_key)
-        mask = cache.read_mask(extractor.pixels, task.roi_key)
-        rated: list[dict[str, float | None]] = []
-        try:
-            for changed, drawn in perturb(luminance, mask, seed=zlib.crc32(task.roi_key.encode())):
-                values, _ = extract(changed, drawn, task.spacing_xy_mm, extractor.parameters, extractor.engine)
-                rated.append(values)
-        except ExtractionError:
-            rated = []
-        found.append((task.roi_key, rated))
-    return found
+    luminance = cache.read_image(extractor.pixels, task.image_key)
+    mask = cache.read_mask(extractor.pixels, task.roi_key)
+    rated = []
+    try:
+        for changed, drawn in perturb(luminance, mask, seed=zlib.crc32(task.roi_key.encode())):
+            values, _ = extract(changed, drawn, task.spacing_xy_mm, extractor.parameters, extractor.engine)
+            rated.append(values)
+    except ExtractionError:
+        return task.roi_key, []
+    return task.roi_key, rated
 
 
 def _rated_when_perturbed(run: Run, names: Sequence[str]) -> np.ndarray:
@@ -104,7 +101,7 @@ def _rated_when_perturbed(run: Run, names: Sequence[str]) -> np.ndarray:
         return np.empty((0, 0, len(names)))
     results = cluster.run_shards(
         run.cluster(),
-        functools.partial(perturb_shard, extractor),
+        functools.partial(perturb_roi, extractor),
         shards,
         in_flight=2 * installation.workers,
         time_limit_s=TIME_LIMIT_SECONDS,

@@ -1,5 +1,6 @@
 """Shards on a real local cluster: whatever happens to a worker, nothing is lost and nothing is done twice."""
 
+import ctypes
 import os
 import signal
 import time
@@ -13,26 +14,42 @@ from clnm.errors import ConfigurationError
 pytestmark = pytest.mark.long
 
 
-def double(items):
-    return [2 * item for item in items]
+def double(item):
+    return 2 * item
 
 
-def crash_on_seven(items):
-    if 7 in items:
+def crash_on_seven(item):
+    if item == 7:
         os.kill(os.getpid(), signal.SIGKILL)
-    return list(items)
+    return item
 
 
-def hang_on_three(items):
-    while 3 in items:
-        time.sleep(0.05)
-    return list(items)
+def hang_on_three(item):
+    """Sleeps in C and holds the interpreter, so that no Python thread could end it."""
+    if item == 3:
+        ctypes.PyDLL(None).sleep(3600)
+    return item
 
 
-def raise_on_two(items):
-    if 2 in items:
+def eat_memory_on_five(item):
+    if item == 5:
+        kept = []
+        while True:
+            kept.append(b"\1" * 2**24)
+            time.sleep(0.005)
+    return item
+
+
+def raise_memory_error_on_one(item):
+    if item == 1:
+        raise MemoryError
+    return item
+
+
+def raise_on_two(item):
+    if item == 2:
         raise ZeroDivisionError
-    return list(items)
+    return item
 
 
 def shards_of(count, size):
@@ -46,7 +63,7 @@ def collect(handle, function, shards, *, limit=60.0):
 
 @pytest.fixture(scope="module")
 def handle():
-    with open_cluster("local", 1, 1.0) as opened:
+    with open_cluster("local", 1, 0.5) as opened:
         yield opened
 
 
@@ -55,16 +72,20 @@ def test_results_are_those_of_a_run_in_this_process(handle):
     assert collect(handle, double, shards) == collect(InProcess(), double, shards) == (list(range(0, 40, 2)), [])
 
 
-def test_a_shard_that_kills_its_worker_is_halved_until_the_guilty_item_stands_alone(handle):
-    done, failures = collect(handle, crash_on_seven, shards_of(12, 6))
-    assert done == [item for item in range(12) if item != 7]
-    assert [(failure.item, failure.reason) for failure in failures] == [(7, Reason.WORKER_CRASH)]
-
-
-def test_an_item_beyond_its_time_is_found_and_the_others_are_finished(handle):
-    done, failures = collect(handle, hang_on_three, shards_of(5, 5), limit=1.0)
-    assert done == [0, 1, 2, 4]
-    assert [(failure.item, failure.reason) for failure in failures] == [(3, Reason.TIMEOUT)]
+@pytest.mark.parametrize(
+    ("function", "guilty", "reason", "limit"),
+    [
+        (hang_on_three, 3, Reason.TIMEOUT, 1.0),
+        (eat_memory_on_five, 5, Reason.MEMORY, 60.0),
+        (raise_memory_error_on_one, 1, Reason.MEMORY, 60.0),
+        (crash_on_seven, 7, Reason.WORKER_CRASH, 60.0),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_guilty_item_is_found_with_its_reason_and_the_others_are_finished(handle, function, guilty, reason, limit):
+    done, failures = collect(handle, function, shards_of(8, 4), limit=limit)
+    assert done == [item for item in range(8) if item != guilty]
+    assert [(failure.item, failure.reason) for failure in failures] == [(guilty, reason)]
 
 
 def test_an_error_of_the_function_is_a_bug_and_is_raised(handle):
