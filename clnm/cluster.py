@@ -183,14 +183,20 @@ class OnDask:
 
 
 @contextmanager
-def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> Iterator[Handle]:
+def open_cluster(
+    scheduler: str, workers: int, memory_per_worker_gib: float, *, preload: Sequence[str] = ()
+) -> Iterator[Handle]:
     """A local cluster of one-thread processes, or the running one at a tcp:// or tls:// address.
+
+    Local workers are forked from one process that has imported `preload`: a heavy library is read once, not once per
+    worker, and the successor of a worker that died is there in a moment.
 
     Raises:
         ConfigurationError: nobody answers at the address, or there is no worker of one thread.
     """
     import dask
     from distributed import Client, LocalCluster
+    from distributed.utils import get_mp_context
 
     for name in ("distributed", "distributed.worker", "distributed.nanny", "distributed.scheduler", "distributed.core"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -200,6 +206,7 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
         "distributed.worker.daemon": False,
         "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
         "distributed.deploy.lost-worker-timeout": _NEVER,
+        "distributed.worker.multiprocessing-method": "forkserver",
         "distributed.admin.log-format": "%(message)s",
     }
     with dask.config.set(settings):
@@ -207,6 +214,7 @@ def open_cluster(scheduler: str, workers: int, memory_per_worker_gib: float) -> 
             with _connect(scheduler) as client:
                 yield OnDask(client)
             return
+        get_mp_context().set_forkserver_preload(["distributed", *preload])
         with (
             LocalCluster(
                 n_workers=workers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from clnm.pipeline.encoder import Encoder, encoder_for, spacing
 from clnm.pipeline.run import Run, rows
 
 SHARD_SIZE = 16
-"""ROIs in one Dask task and one commit: a killed run loses at most this many per worker."""
+"""ROIs in one Dask task and one commit, at most: a killed run loses at most this many per task in flight."""
 TIME_LIMIT_SECONDS = 300.0
 """For one ROI; the slowest real one measured took a few seconds with the reference engine."""
 
@@ -96,7 +97,7 @@ def extract_center(run: Run, center: str, *, backfill: Backfill | None = None) -
     rois = {row["roi_key"]: row for row in todo}
     done = failed = 0
     for extracted in _extracted_shards(run, extractor, todo):
-        _commit(run, center, rois, extracted, versions=versions, encoder=extractor.encoder)
+        commit_shard(run, center, rois, extracted, versions=versions, encoder=extractor.encoder)
         failures = sum(item.failure is not None for item in extracted)
         done, failed = done + len(extracted) - failures, failed + failures
     run.count("extract", center, {"extracted": done, "failed": failed})
@@ -144,11 +145,12 @@ def _extracted_shards(run: Run, extractor: Extractor, todo: Sequence[dict[str, A
         RoiTask(row["roi_key"], row["image_key"], spacing(row), row["needs_radiomics"], row["needs_deep"])
         for row in todo
     ]
-    shards = [tasks[start : start + SHARD_SIZE] for start in range(0, len(tasks), SHARD_SIZE)]
-    if not shards:
+    if not tasks:
         return
-    function = functools.partial(extract_roi, extractor)
     in_flight = 2 * run.installation.workers
+    size = min(SHARD_SIZE, math.ceil(len(tasks) / in_flight))
+    shards = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    function = functools.partial(extract_roi, extractor)
     for result in cluster.run_shards(
         run.cluster(), function, shards, in_flight=in_flight, time_limit_s=TIME_LIMIT_SECONDS
     ):
@@ -156,7 +158,7 @@ def _extracted_shards(run: Run, extractor: Extractor, todo: Sequence[dict[str, A
         yield [*result.done, *lost]
 
 
-def _commit(
+def commit_shard(
     run: Run,
     center: str,
     rois: Mapping[str, Mapping[str, Any]],

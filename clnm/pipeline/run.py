@@ -28,6 +28,9 @@ from clnm.pipeline.summary import summarize
 from clnm.store import Batch, Writer
 from clnm.store.tables import TABLES
 
+_ALWAYS_HEAVY = ("clnm.pipeline.extract", "clnm.features.fast", "scipy.ndimage", "SimpleITK")
+_HEAVY_IF_DEEP = ("torch", "monai.networks.nets")
+"""What workers need and what takes seconds to import."""
 _GRAVEST_FIRST = (StoreError, ConfigurationError, NothingToDoError, BatchHeldError, QuarantineLimitError)
 
 
@@ -63,8 +66,11 @@ class Run:
         """The run's one Dask cluster, opened at the first call."""
         if self._cluster is None:
             compute = self.installation.settings.compute
+            heavy = _ALWAYS_HEAVY + (_HEAVY_IF_DEEP if self.installation.settings.deep.enabled else ())
             self._cluster = self.stack.enter_context(
-                cluster.open_cluster(compute.scheduler, self.installation.workers, compute.memory_per_worker_gib)
+                cluster.open_cluster(
+                    compute.scheduler, self.installation.workers, compute.memory_per_worker_gib, preload=heavy
+                )
             )
         return self._cluster
 

@@ -77,7 +77,8 @@ def extracted(config):
 
 
 def workers():
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    """The workers are children of the one process that forks them."""
+    return [worker for child in psutil.Process().children() for worker in child.children()]
 
 
 def kill_a_worker_after_each_commit(staging, is_over, killed):
