@@ -180,10 +180,10 @@ def commit_shard(
     with run.commit() as batch:
         if with_values:
             table = rows("radiomics", [{**fixed(i, versions["radiomics"]), "engine": i.engine} for i in with_values])
-            for name in with_values[0].values or ():
-                column = [None if item.values is None else item.values.get(name) for item in with_values]
-                table = table.append_column(name, pa.array(column, pa.float64()))
-            batch.stage("radiomics", center, table)
+            names = list(with_values[0].values or ())
+            features = [[(item.values or {}).get(name) for item in with_values] for name in names]
+            columns = [*table.columns, *(pa.array(column, pa.float64()) for column in features)]
+            batch.stage("radiomics", center, pa.table(columns, names=[*table.column_names, *names]))
         if with_vector and encoder is not None:
             same = {"backbone": encoder.backbone, "weights_sha256": encoder.sha256}
             content = [{**fixed(i, versions["deep"]), **same, "embedding": i.embedding} for i in with_vector]

@@ -19,7 +19,7 @@ from clnm.store.commit import Writer
 from clnm.store.lock import hold_lock
 from clnm.store.manifest import Manifest, read_manifest
 from clnm.store.tables import LINEAGE, TABLES
-from clnm.store.warehouse import Installation, build_views, read_sql, relation_names, rows_of, write_catalog
+from clnm.store.warehouse import Installation, Views, read_sql, relation_names, rows_of, write_catalog
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ class Store:
     def __init__(self, root: Path, *, variables: Sequence[ClinicalVariable] = (), outcome: str = "clnm") -> None:
         self.root = root
         self._installation = Installation(root, tuple(variables), outcome)
-        self._connections: dict[bool, tuple[int, duckdb.DuckDBPyConnection]] = {}
+        self._connections: dict[bool, tuple[int, duckdb.DuckDBPyConnection, Views]] = {}
         atexit.register(self.close)
 
     @contextmanager
@@ -75,7 +75,7 @@ class Store:
     def table(self, name: str, **parameters: Any) -> pa.Table:
         """The same as an Arrow table. A query headed `-- Reads: staged` sees the rows that wait for the gate, too."""
         query = read_sql("queries", name, outcome=self._installation.outcome).body
-        connection = self._connection(with_staged="-- Reads: staged" in query)
+        connection = self._connection(query, with_staged="-- Reads: staged" in query)
         try:
             return connection.sql(query, params=parameters or None).to_arrow_table()
         except duckdb.IOException as error:
@@ -96,12 +96,15 @@ class Store:
     def feature_names(self) -> list[str]:
         """The radiomics columns there are, in the order of the table."""
         fixed = {column.name for column in (*TABLES["radiomics"].columns, *LINEAGE)}
-        columns = rows_of(self._connection(with_staged=False), "DESCRIBE radiomics")
+        question = "DESCRIBE radiomics"
+        columns = rows_of(self._connection(question), question)
         return [row["column_name"] for row in columns if row["column_name"] not in fixed]
 
     def relations(self) -> list[str]:
         """The relations a user may ask."""
-        return relation_names(self._connection(with_staged=False))
+        connection, views = self._views(with_staged=False)
+        views.make_all()
+        return relation_names(connection)
 
     def relation(self, name: str) -> pa.Table:
         """All rows of one relation."""
@@ -109,7 +112,7 @@ class Store:
             raise StoreError(f"no relation {name!r}; {nearest(name, self.relations())}")
         if name == "data_dictionary":
             return self.ask(f"FROM {name}")  # with the comments
-        return self._connection(with_staged=False).sql(f"FROM {name}").to_arrow_table()
+        return self._connection(name).sql(f"FROM {name}").to_arrow_table()
 
     def ask(self, question: str, *, as_of: datetime | None = None) -> pa.Table:
         """`clnm sql`: see `asking.answer`."""
@@ -128,15 +131,22 @@ class Store:
         if not self.root.is_dir():
             raise StoreError("there is no store yet; `clnm nightly` makes it")
 
-    def _connection(self, *, with_staged: bool) -> duckdb.DuckDBPyConnection:
-        """Views over the current state, in memory; built anew when the state changed."""
+    def _views(self, *, with_staged: bool) -> tuple[duckdb.DuckDBPyConnection, Views]:
+        """A connection in memory and its relations over the current state; new ones when the state changed."""
         self._demand_there()
         manifest = self.manifest()
-        seq, connection = self._connections.get(with_staged, (-1, None))
-        if connection is None or seq != manifest.seq:
-            if connection is not None:
-                connection.close()
-            connection = duckdb.connect()
-            build_views(connection, self._installation, manifest, with_staged=with_staged)
-            self._connections[with_staged] = (manifest.seq, connection)
+        if with_staged in self._connections:
+            seq, connection, views = self._connections[with_staged]
+            if seq == manifest.seq:
+                return connection, views
+            connection.close()
+        connection = duckdb.connect()
+        views = Views(connection, self._installation, manifest, with_staged=with_staged)
+        self._connections[with_staged] = (manifest.seq, connection, views)
+        return connection, views
+
+    def _connection(self, question: str, *, with_staged: bool = False) -> duckdb.DuckDBPyConnection:
+        """A connection in which everything that the question names is there."""
+        connection, views = self._views(with_staged=with_staged)
+        views.make_for(question)
         return connection

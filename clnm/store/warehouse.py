@@ -33,6 +33,9 @@ DAMAGED = (
 _TYPES = {VariableKind.NUMBER: pa.float64(), VariableKind.CATEGORY: pa.string(), VariableKind.FLAG: pa.bool_()}
 _MACRO = re.compile(r"^-- Macro: (\w+)\((.*)\)$", re.MULTILINE)
 _COLUMN = re.compile(r"^-- Column: (\w+): (.+)$", re.MULTILINE)
+_WORD = re.compile(r"\w+")
+_NO_NAMES = re.compile(r"--[^\n]*|'[^']*'")
+"""Comments and texts, in which a word names no relation."""
 _GRAIN = re.compile(r"^-- Grain: (.+)$", re.MULTILINE)
 
 
@@ -86,37 +89,79 @@ def layer_names(layer: str) -> list[str]:
     return sorted(path.name[:-4] for path in resources.files(f"sql.{layer}").iterdir() if path.name.endswith(".sql"))
 
 
+class Views:
+    """The relations over one state, each made with those it reads when a question first names it.
+
+    `with_staged` adds the rows that wait for the gate; `as_of` hides every row that was not known then.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        installation: Installation,
+        manifest: Manifest,
+        *,
+        with_staged: bool = False,
+        as_of: datetime | None = None,
+    ) -> None:
+        connection.execute("SET TimeZone = 'UTC'")
+        self._connection, self._installation, self._manifest = connection, installation, manifest
+        self._with_staged, self._as_of = with_staged, as_of
+        self._relations = {
+            name: read_sql(layer, name, outcome=installation.outcome)
+            for layer in ("staging", "views", "marts")
+            for name in layer_names(layer)
+        }
+        self._made: set[str] = set()
+        self._later_runs = _later_runs(connection, self._union("runs"), as_of) if as_of else ""
+
+    def make_all(self) -> None:
+        """Every relation."""
+        for name in (*(f"raw_{name}" for name in TABLES), *self._relations):
+            self._make(name)
+
+    def make_for(self, question: str) -> None:
+        """What a question names, and what those read."""
+        for word in _WORD.findall(_NO_NAMES.sub("", question)):
+            if word.removeprefix("raw_") in TABLES or word in self._relations:
+                self._make(word)
+
+    def _make(self, name: str) -> None:
+        if name in self._made:
+            return
+        self._made.add(name)
+        if name not in self._relations:
+            if name.startswith("raw_"):
+                self._make_raw(name.removeprefix("raw_"))
+            return
+        relation = self._relations[name]
+        self.make_for(relation.body)
+        if relation.parameters is None:
+            self._connection.execute(f"CREATE VIEW {relation.name} AS {relation.body}")
+        else:
+            self._connection.execute(f"CREATE MACRO {relation.name}({relation.parameters}) AS TABLE {relation.body}")
+
+    def _make_raw(self, name: str) -> None:
+        where = f" WHERE {_was_known(TABLES[name], self._later_runs, self._as_of)}" if self._as_of else ""
+        try:
+            self._connection.execute(f"CREATE VIEW raw_{name} AS FROM ({self._union(name)}){where}")
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise StoreError(DAMAGED) from error
+
+    def _union(self, name: str) -> str:
+        sources = _sources(self._installation, self._manifest, TABLES[name], with_staged=self._with_staged)
+        return " UNION ALL BY NAME ".join(sources)
+
+
 def build_views(
     connection: duckdb.DuckDBPyConnection,
     installation: Installation,
     manifest: Manifest,
     *,
-    with_staged: bool = False,
     as_of: datetime | None = None,
 ) -> None:
-    """Create every relation: raw files, then staging, views and marts.
-
-    `with_staged` adds the rows that wait for the gate; `as_of` hides every row that was not known then.
-    """
-    connection.execute("SET TimeZone = 'UTC'")
-    unions = {
-        name: " UNION ALL BY NAME ".join(_sources(installation, manifest, table, with_staged=with_staged))
-        for name, table in TABLES.items()
-    }
-    try:
-        later = _later_runs(connection, unions["runs"], as_of) if as_of else ""
-        for name, union in unions.items():
-            where = f" WHERE {_was_known(TABLES[name], later, as_of)}" if as_of else ""
-            connection.execute(f"CREATE VIEW raw_{name} AS FROM ({union}){where}")
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise StoreError(DAMAGED) from error
-    for layer in ("staging", "views", "marts"):
-        for name in layer_names(layer):
-            relation = read_sql(layer, name, outcome=installation.outcome)
-            if relation.parameters is None:
-                connection.execute(f"CREATE VIEW {relation.name} AS {relation.body}")
-            else:
-                connection.execute(f"CREATE MACRO {relation.name}({relation.parameters}) AS TABLE {relation.body}")
+    """Create every relation: raw files, then staging, views and marts; `as_of` hides what was not known then."""
+    Views(connection, installation, manifest, as_of=as_of).make_all()
 
 
 def write_catalog(installation: Installation, manifest: Manifest, *, with_comments: bool = True) -> int:

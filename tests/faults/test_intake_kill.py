@@ -64,9 +64,9 @@ workers = 1
 def contents(config):
     """What the store holds after all, the clocks and run ids aside: rows of the tables, bytes of the pixel cache."""
     opened = open_installation(config)
-    connection = opened.store._connection(with_staged=True)
     found = {}
     for relation in ("files", "quarantine", "images", "rois", "clinical", "outcomes"):
+        connection = opened.store._connection(relation, with_staged=True)
         rows = connection.sql(f"FROM {relation}").to_arrow_table().to_pylist()
         kept = [sorted((name, str(value)) for name, value in row.items() if name not in PER_RUN) for row in rows]
         found[relation] = sorted(kept)
