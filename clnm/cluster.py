@@ -24,6 +24,7 @@ _WORKER_ENVIRONMENT = {
     **dict.fromkeys(_THREAD_COUNTS, "1"),
     "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical",  # else an orchestrator's root handler prints its lines
 }
+_CHATTY = ("", ".client", ".core", ".nanny", ".scheduler", ".worker")
 _ALLOWED_FAILURES = 0
 """The scheduler gives a shard up at the first death of its worker; what to try again is decided here."""
 _LONE_ATTEMPTS = 2
@@ -150,12 +151,17 @@ class OnDask:
     def _finished(self, running: Iterable[Any]) -> list[Any]:
         """The futures that are done, at least one."""
         from distributed import wait
+        from distributed.client import FuturesCancelledError
 
         while True:
             try:
                 return list(wait(list(running), timeout=_PATIENCE_SECONDS, return_when="FIRST_COMPLETED").done)
             except TimeoutError:
                 self._wait_for_workers()
+            except FuturesCancelledError:
+                raise ConfigurationError(
+                    "[compute] scheduler: it went away; start it and run again, what was done is kept"
+                ) from None
 
     def _wait_for_workers(self) -> None:
         try:
@@ -171,8 +177,6 @@ class OnDask:
 
         if future.status == "finished":
             return None
-        if future.status != "error":
-            raise ConfigurationError("[compute] scheduler: it went away; start it and run again, what was done is kept")
         error = future.exception()
         if isinstance(error, MemoryError):
             return Reason.MEMORY
@@ -198,8 +202,8 @@ def open_cluster(
     from distributed import Client, LocalCluster
     from distributed.utils import get_mp_context
 
-    for name in ("distributed", "distributed.worker", "distributed.nanny", "distributed.scheduler", "distributed.core"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _CHATTY:
+        logging.getLogger(f"distributed{name}").setLevel(logging.CRITICAL)
     settings = {
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",

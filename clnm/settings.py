@@ -106,13 +106,6 @@ class DeepSettings(_Table):
     weights: str = ""
     fine_tune_epochs: int = Field(default=0, ge=0)
 
-    @field_validator("fine_tune_epochs")
-    @classmethod
-    def _is_not_built_yet(cls, epochs: int) -> int:
-        if epochs:
-            raise ValueError("fine-tuning inside the folds is not supported by this version; set 0")
-        return epochs
-
 
 class ComputeSettings(_Table):
     """`[compute]`."""

@@ -7,12 +7,12 @@ a hospital has.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clnm.features.deep import as_input
+from clnm.features.learning import augment, normalised, repeatable
 from clnm.features.networks import build
 
 if TYPE_CHECKING:
@@ -23,28 +23,12 @@ _BATCH = 24
 _LEARNING_RATE = 1e-3
 _INVARIANCE, _VARIANCE, _COVARIANCE = 25.0, 25.0, 1.0
 """Weights of the three terms, from the paper (section 4.2)."""
-_MAX_ANGLE, _MAX_SHIFT, _MAX_ZOOM = math.radians(12), 0.06, 0.12
 
 
 def train_encoder(crops: np.ndarray, *, backbone: str, seed: int, epochs: int = EPOCHS) -> dict[str, torch.Tensor]:
-    """Train an encoder on crops (N, S, S) in [0, 1]; the same crops and seed give the same weights.
-
-    One thread: the order of additions stays the same, and on a busy machine several threads wait for each other
-    (measured: ten times slower on two cores with other work).
-
-    Augmentation respects ultrasound: left-right flips, small rotations, shifts and zooms, gain and gamma,
-    multiplicative noise. Never up-down: depth has a direction.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return _train(crops, backbone, epochs)
-    finally:
-        torch.set_num_threads(before)
+    """Train an encoder on crops (N, S, S) in [0, 1]; the same crops and seed give the same weights."""
+    with repeatable(seed):
+        return _train(crops, backbone, epochs)
 
 
 def _train(crops: np.ndarray, backbone: str, epochs: int) -> dict[str, torch.Tensor]:
@@ -67,7 +51,7 @@ def _train(crops: np.ndarray, backbone: str, epochs: int) -> dict[str, torch.Ten
         order = torch.randperm(len(images))
         for start in range(0, len(images) - batch + 1, batch):
             chosen = images[order[start : start + batch]]
-            views = [projector(encoder(_normalised(_augment(chosen)))) for _ in range(2)]
+            views = [projector(encoder(normalised(augment(chosen)))) for _ in range(2)]
             loss = vicreg_loss(views[0], views[1])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -90,28 +74,3 @@ def vicreg_loss(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         products = (centred.T @ centred) / (n - 1)
         covariance = covariance + (products.pow(2).sum() - products.diagonal().pow(2).sum()) / width
     return _INVARIANCE * invariance + _VARIANCE * variance + _COVARIANCE * covariance
-
-
-def _augment(images: torch.Tensor) -> torch.Tensor:
-    """One random view of each (N, 1, S, S) image."""
-    import torch
-
-    n = len(images)
-
-    def uniform(low: float, high: float) -> torch.Tensor:
-        return torch.rand(n) * (high - low) + low
-
-    angle, zoom = uniform(-_MAX_ANGLE, _MAX_ANGLE), 1 + uniform(-_MAX_ZOOM, _MAX_ZOOM)
-    flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
-    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    shift = [uniform(-_MAX_SHIFT, _MAX_SHIFT) for _ in range(2)]
-    affine = torch.stack([torch.stack([cos * flip, -sin, shift[0]], 1), torch.stack([sin * flip, cos, shift[1]], 1)], 1)
-    grid = torch.nn.functional.affine_grid(affine, list(images.shape), align_corners=False)
-    moved = torch.nn.functional.grid_sample(images, grid, align_corners=False)
-    gain, gamma = uniform(0.8, 1.25).view(n, 1, 1, 1), uniform(0.8, 1.25).view(n, 1, 1, 1)
-    noisy = moved.clamp_min(1e-4).pow(gamma) * gain * (1 + 0.1 * torch.randn_like(moved))
-    return noisy.clamp(0, 1)
-
-
-def _normalised(images: torch.Tensor) -> Any:
-    return as_input(images[:, 0].numpy())

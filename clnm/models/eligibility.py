@@ -10,7 +10,7 @@ import pandas as pd
 from clnm.entities import ClinicalVariable
 from clnm.errors import UserError
 from clnm.models.fitting import Layout
-from clnm.models.frame import embedding_length, embedding_matrix, radiomics_matrix
+from clnm.models.frame import embedding_length, embedding_matrix, number_matrix
 
 MIN_EVENTS = 10
 """Positives, and negatives, a training frame needs: two a fold in five folds."""
@@ -25,7 +25,7 @@ def usable_rows(
     """
     warnings = []
     length = embedding_length(train)
-    has_features = ~np.isnan(radiomics_matrix(train, radiomics_columns)).all(axis=1)
+    has_features = ~np.isnan(number_matrix(train, radiomics_columns)).all(axis=1)
     has_embedding = ~np.isnan(embedding_matrix(train, length)).all(axis=1)
     is_usable = np.ones(len(train), dtype=bool)
     kept_columns = tuple(radiomics_columns)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,12 @@ from clnm.entities import ClinicalVariable
 from clnm.models.calibrate import Line, platt
 from clnm.models.folds import Fold, deal_folds
 from clnm.models.frame import (
+    DL_MARGIN,
     DL_SCORE,
     RADIOMICS_SCORE,
     embedding_matrix,
     fit_encoder,
-    radiomics_matrix,
+    number_matrix,
 )
 from clnm.models.model import Model, Representation, embedding_name
 from clnm.models.selection import OPEN, FunnelRule
@@ -60,6 +61,10 @@ class TrainingOptions:
         return SignatureRule(OPEN, self.lambda_folds, self.seed, self.lasso_rule, needs_one=True)
 
 
+_MARGIN = Signature((DL_MARGIN,), (0.0,), (0.0,), (1.0,), (1.0,))
+"""The DL score of a fine-tuned network: its margin as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Which columns of the training frame are what."""
@@ -68,6 +73,17 @@ class Layout:
     variables: tuple[ClinicalVariable, ...]
     radiomics_columns: tuple[str, ...]
     embedding_length: int
+
+
+class Network(Protocol):
+    """A network fine-tuned to the outcomes of some rows."""
+
+    def margins(self, frame: pd.DataFrame) -> np.ndarray:
+        """The logit of each row's picture, 0 for the average row it was fitted to; NaN where there is no picture."""
+
+
+FitNetwork = Callable[[pd.DataFrame], Network]
+"""Fits a network to the outcomes of the rows given and no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +96,30 @@ class Fitted:
 
     models: dict[str, Model]
     parameters: dict[str, Parameters] = field(default_factory=dict)
+    network: Network | None = None
+
+    def seen(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """`frame` as the models read it: with the network's margins, where there is a network."""
+        return frame if self.network is None else frame.assign(**{DL_MARGIN: self.network.margins(frame)})
 
 
-def fit_everything(frame: pd.DataFrame, layout: Layout, options: TrainingOptions) -> Fitted:
-    """Fit the whole path on `frame`: every row has an outcome, features, and an embedding if the layout has any."""
+def fit_everything(
+    frame: pd.DataFrame, layout: Layout, options: TrainingOptions, fit_network: FitNetwork | None = None
+) -> Fitted:
+    """Fit the whole path on `frame`: every row has an outcome, features, and an embedding if the layout has any.
+
+    With `fit_network`, the DL score is the margin of a network fine-tuned here, not a signature over embeddings.
+    """
     from threadpoolctl import threadpool_limits
 
     outcome = frame[layout.outcome].to_numpy(dtype=bool)
     patients = frame["patient_key"].to_numpy()
     folds = deal_folds(outcome, patients, options.inner_folds, options.seed)
     with threadpool_limits(limits=1):
-        representation, terms = _represent(frame, layout, outcome, options)
+        if not layout.embedding_length:
+            fit_network = None
+        representation, terms = _represent(frame, layout, outcome, options, fit_network)
+        network = fit_network(frame) if fit_network else None
         models = _score_models(representation, terms, outcome, layout)
         fusion = fit_signature(terms, representation.terms, outcome, patients, options.fusion_rule)
         places = [representation.terms.index(name) for name in fusion.columns]
@@ -99,21 +128,24 @@ def fit_everything(frame: pd.DataFrame, layout: Layout, options: TrainingOptions
         for name in options.algorithms:
             estimator, link, parameters[name] = _tune(name, standard, outcome, folds, options.seed)
             models[name] = Model(name, layout.outcome, representation, fusion, estimator, link, threshold=0.5)
-    return Fitted(models, parameters)
+    return Fitted(models, parameters, network)
 
 
 def _represent(
-    frame: pd.DataFrame, layout: Layout, outcome: np.ndarray, options: TrainingOptions
+    frame: pd.DataFrame,
+    layout: Layout,
+    outcome: np.ndarray,
+    options: TrainingOptions,
+    fit_network: FitNetwork | None,
 ) -> tuple[Representation, np.ndarray]:
     """The representation, and the training rows in it: their scores are out-of-fold."""
     patients = frame["patient_key"].to_numpy()
     folds = deal_folds(outcome, patients, options.score_folds, options.seed)
     encoder = fit_encoder(frame, layout.variables)
-    names = [embedding_name(place) for place in range(layout.embedding_length)]
-    sources = {
-        RADIOMICS_SCORE: (radiomics_matrix(frame, layout.radiomics_columns), layout.radiomics_columns),
-        DL_SCORE: (embedding_matrix(frame, layout.embedding_length), names),
-    }
+    names = tuple(embedding_name(place) for place in range(layout.embedding_length))
+    sources = {RADIOMICS_SCORE: (number_matrix(frame, layout.radiomics_columns), layout.radiomics_columns)}
+    if fit_network is None:
+        sources[DL_SCORE] = (embedding_matrix(frame, layout.embedding_length), names)
     signatures: dict[str, Signature] = {}
     terms = [encoder.encode(frame)]
     for score, (matrix, columns) in sources.items():
@@ -121,10 +153,20 @@ def _represent(
         if signature.columns:
             signatures[score] = signature
             terms.append(out_of_fold_scores(matrix, outcome, patients, folds, options.score_rule)[:, None])
+    if fit_network is not None:
+        signatures[DL_SCORE] = _MARGIN
+        terms.append(_out_of_fold_margins(frame, folds, fit_network)[:, None])
     representation = Representation(
         encoder, signatures.get(RADIOMICS_SCORE), signatures.get(DL_SCORE), layout.embedding_length
     )
     return representation, np.hstack(terms)
+
+
+def _out_of_fold_margins(frame: pd.DataFrame, folds: Sequence[Fold], fit_network: FitNetwork) -> np.ndarray:
+    margins = np.zeros(len(frame))
+    for fit_rows, held_rows in folds:
+        margins[held_rows] = fit_network(frame.iloc[fit_rows]).margins(frame.iloc[held_rows])
+    return margins
 
 
 def _score_models(

@@ -15,6 +15,8 @@ from clnm.entities import ClinicalVariable, VariableKind
 
 RADIOMICS_SCORE = "radiomics_score"
 DL_SCORE = "dl_score"
+DL_MARGIN = "dl_margin"
+"""Column of a frame that holds the logit of a network fine-tuned to outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ def fit_encoder(frame: pd.DataFrame, variables: Sequence[ClinicalVariable]) -> C
     return ClinicalEncoder(tuple(variables), tuple(fill))
 
 
-def radiomics_matrix(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """The (rows, features) matrix of radiomics columns; what is missing or infinite is NaN."""
+def number_matrix(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """The (rows, columns) matrix of columns of numbers; what is missing or infinite is NaN."""
     matrix = frame.reindex(columns=list(columns)).to_numpy(dtype=float, na_value=np.nan)
     return np.where(np.isfinite(matrix), matrix, np.nan)
 

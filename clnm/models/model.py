@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 
 from clnm.models.calibrate import Line
-from clnm.models.frame import DL_SCORE, RADIOMICS_SCORE, ClinicalEncoder, embedding_matrix, radiomics_matrix
+from clnm.models.frame import (
+    DL_MARGIN,
+    DL_SCORE,
+    RADIOMICS_SCORE,
+    ClinicalEncoder,
+    embedding_matrix,
+    number_matrix,
+)
 from clnm.models.signatures import Signature
 from clnm.models.zoo import ZOO
 
@@ -36,17 +43,24 @@ class Representation:
         """The (rows, terms) matrix; NaN where a score cannot be computed."""
         columns = [self.encoder.encode(frame)]
         if self.radiomics is not None:
-            columns.append(_score(self.radiomics, radiomics_matrix(frame, self.radiomics.columns))[:, None])
+            columns.append(_score(self.radiomics, number_matrix(frame, self.radiomics.columns))[:, None])
         if self.deep is not None:
-            whole = embedding_matrix(frame, self.embedding_length)
-            places = [embedding_place(name) for name in self.deep.columns]
-            columns.append(_score(self.deep, whole[:, places])[:, None])
+            columns.append(_score(self.deep, self._deep_columns(frame, self.deep.columns))[:, None])
         return np.hstack(columns)
+
+    def _deep_columns(self, frame: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+        if names == (DL_MARGIN,):
+            return number_matrix(frame, names)
+        whole = embedding_matrix(frame, self.embedding_length)
+        return whole[:, [embedding_place(name) for name in names]]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as it is kept and used. `threshold` is the cut-off frozen on the training rows."""
+    """A model as it is kept and used. `threshold` is the cut-off frozen on the training rows.
+
+    A model with a `network` (the name of its weights) needs the frame to hold that network's `dl_margin`.
+    """
 
     algorithm: str
     outcome: str
@@ -56,6 +70,7 @@ class Model:
     estimator: Any
     link: Line
     threshold: float
+    network: str = ""
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
         """Probability per row; NaN where `missing` names a reason."""

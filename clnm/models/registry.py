@@ -129,6 +129,7 @@ def _describe(model: Model) -> dict[str, Any]:
         "fusion": asdict(model.fusion),
         "link": asdict(model.link),
         "threshold": model.threshold,
+        "network": model.network,
     }
 
 
@@ -154,6 +155,7 @@ def _restore(described: Mapping[str, Any], estimator: Any) -> Model:
         estimator=estimator,
         link=Line(**described["link"]),
         threshold=described["threshold"],
+        network=described.get("network", ""),
     )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from clnm.entities import ClinicalVariable, Role
 from clnm.models.eligibility import usable_rows
 from clnm.models.evaluate import Evaluation, evaluate, selection_optimism, youden_threshold
-from clnm.models.fitting import Fitted, Layout, TrainingOptions, fit_everything
+from clnm.models.fitting import FitNetwork, Fitted, Layout, Network, TrainingOptions, fit_everything
 from clnm.models.folds import Fold, deal_folds
 from clnm.models.frame import DL_SCORE, RADIOMICS_SCORE
 from clnm.models.intervals import auc
@@ -66,6 +66,8 @@ class Training:
     events_per_variable: float
     """Positives per candidate term of the second stage (10 is the usual rule of thumb)."""
     warnings: tuple[str, ...]
+    network: Network | None
+    """The network fine-tuned on all train rows, where one was asked for: what the models' `dl_margin` comes from."""
 
 
 def train_models(
@@ -75,6 +77,7 @@ def train_models(
     variables: Sequence[ClinicalVariable],
     radiomics_columns: Sequence[str],
     options: TrainingOptions | None = None,
+    fit_network: FitNetwork | None = None,
     progress: Callable[[int, int], None] | None = None,
     map_folds: MapFolds = map,
 ) -> Training:
@@ -83,6 +86,8 @@ def train_models(
     `frame` has one row per case: case_key, patient_key, center, role, the clinical variables, `outcome` (boolean, never
     null), radiomics columns (float, NaN where missing) and, where there are any, `embedding` (a sequence of floats or
     null). Its row order does not matter, and neither do the values of the keys but among ties of `acquired_at`.
+    `fit_network` fine-tunes a network inside every fold, and its margin is the DL score; without, the DL score is a
+    signature over the embeddings.
     `map_folds` may run the outer folds elsewhere (it is handed a picklable function); `progress` is called with folds
     done and in all.
 
@@ -94,7 +99,8 @@ def train_models(
     order = [name for name in ("center", "acquired_at", "case_key") if name in frame.columns]
     ordered = frame.sort_values(order, kind="stable").reset_index(drop=True)
     train, layout, warnings = usable_rows(ordered[ordered["role"] == Role.TRAIN], outcome, variables, radiomics_columns)
-    fitted, held_out = _cross_validate(train, layout, options, progress, map_folds)
+    run_fold = partial(_run_fold, train, layout, options, fit_network)
+    fitted, held_out = _cross_validate(train, layout, options, run_fold, progress, map_folds)
     external = ordered[ordered["role"] == Role.EXTERNAL]
     return _judge(held_out, external, layout, options, fitted=fitted, warnings=warnings)
 
@@ -103,6 +109,7 @@ def _cross_validate(
     train: pd.DataFrame,
     layout: Layout,
     options: TrainingOptions,
+    run_fold: Callable[[Fold], Any],
     progress: Callable[[int, int], None] | None,
     map_folds: MapFolds,
 ) -> tuple[Fitted, pd.DataFrame]:
@@ -112,7 +119,7 @@ def _cross_validate(
     everything: Fold = (np.arange(len(train)), np.arange(0))
     held_out = train[["case_key", "center"]].assign(cohort="cv", outcome=truth, fold=-1)
     fitted: Fitted | None = None
-    answers = map_folds(partial(_run_fold, train, layout, options), [*folds, everything])
+    answers = map_folds(run_fold, [*folds, everything])
     for number, (part, predicted) in enumerate(answers):
         if part is not None:
             fitted = part
@@ -127,14 +134,15 @@ def _cross_validate(
 
 
 def _run_fold(
-    train: pd.DataFrame, layout: Layout, options: TrainingOptions, fold: Fold
+    train: pd.DataFrame, layout: Layout, options: TrainingOptions, fit_network: FitNetwork | None, fold: Fold
 ) -> tuple[Fitted | None, dict[str, np.ndarray]]:
     """Fit on one side and predict the other; with no other side, give back what was fitted."""
     fit_rows, held_rows = fold
-    fitted = fit_everything(train.iloc[fit_rows], layout, options)
+    fitted = fit_everything(train.iloc[fit_rows], layout, options, fit_network)
     if not len(held_rows):
         return fitted, {}
-    return None, {name: model.predict(train.iloc[held_rows]) for name, model in fitted.models.items()}
+    held = fitted.seen(train.iloc[held_rows])
+    return None, {name: model.predict(held) for name, model in fitted.models.items()}
 
 
 def _judge(
@@ -160,7 +168,7 @@ def _judge(
     champion = int(np.argmax([candidate.auc_cv for candidate in candidates]))
     optimism = selection_optimism(truth, out_of_fold, fold, seed=options.seed)
     n, n_events = len(truth), int(truth.sum())
-    predictions = pd.concat([held_out, _predict_external(external, layout, models)], ignore_index=True)
+    predictions = pd.concat([held_out, _predict_external(fitted.seen(external), layout, models)], ignore_index=True)
     winner = candidates[champion]
     return Training(
         candidates=candidates,
@@ -175,6 +183,7 @@ def _judge(
         n_events=n_events,
         events_per_variable=n_events / max(1, len(winner.model.representation.terms)),
         warnings=(*warnings, *_cautions(n_events, models, predictions, layout)),
+        network=fitted.network,
     )
 
 

@@ -40,11 +40,11 @@ def encoder_for(run: Run) -> Encoder | None:
             raise ConfigurationError(
                 "[deep] weights names a file that is not there; give a .safetensors or a torch state dict"
             )
-        return Encoder(path, _sha256(path), deep.backbone)
+        return Encoder(path, sha256_of(path), deep.backbone)
     kept = installation.store.kept(_name(deep.backbone))
     if kept is not None:
         path = installation.root / kept
-        return Encoder(path, _sha256(path), deep.backbone)
+        return Encoder(path, sha256_of(path), deep.backbone)
     return _train(run)
 
 
@@ -76,7 +76,7 @@ def _train(run: Run) -> Encoder | None:
     save_weights(weights, path)
     with run.commit() as batch:
         batch.keep(_name(backbone), relative)
-    return Encoder(path, _sha256(path), backbone)
+    return Encoder(path, sha256_of(path), backbone)
 
 
 def spacing(row: dict[str, float | None]) -> tuple[float, float] | None:
@@ -89,5 +89,6 @@ def _name(backbone: str) -> str:
     return f"encoder/{backbone}"
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The sum of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

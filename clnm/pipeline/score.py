@@ -12,6 +12,7 @@ import pandas as pd
 from clnm.entities import ScoreStatus
 from clnm.pipeline.run import Run, rows
 from clnm.pipeline.train import bundle_folder
+from clnm.pipeline.tuning import load_network
 
 NO_CHAMPION = "no_champion"
 
@@ -42,9 +43,13 @@ def score_center(run: Run, center: str) -> None:
 
 def _scores(run: Run, frame: pd.DataFrame, version: str, sha256: str) -> list[dict[str, Any]]:
     if version:
+        from clnm.models.frame import DL_MARGIN
         from clnm.models.registry import load_bundle
 
         model = load_bundle(bundle_folder(run.installation.root) / version, sha256=sha256)
+        if model.network:
+            margins = load_network(run.installation, model.network).margins(frame)
+            frame = frame.assign(**{DL_MARGIN: margins})
         probability, missing, threshold = model.predict(frame), model.missing(frame), model.threshold
     else:
         probability, missing, threshold = np.full(len(frame), np.nan), np.full(len(frame), NO_CHAMPION), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from clnm.errors import UserError
 from clnm.pipeline.models import make_champion
 from clnm.pipeline.robustness import judge_robustness, robust_features
 from clnm.pipeline.run import Run, rows
+from clnm.pipeline.tuning import SCORE_FOLDS, TunedNetwork, fine_tuning_for, save_network
 
 if TYPE_CHECKING:
     from clnm.models.training import Candidate, Training
@@ -30,6 +31,7 @@ def train(run: Run, *, promote: bool = False) -> None:
     The best by cross-validated AUC becomes champion where there is none, where its cross-validated AUC is higher than
     the champion's was, or when told to `promote`. The external centers are never asked.
     """
+    from clnm.models.fitting import TrainingOptions
     from clnm.models.training import train_models
 
     installation = run.installation
@@ -38,11 +40,14 @@ def train(run: Run, *, promote: bool = False) -> None:
     frame = store.training_frame(run.as_of)
     if frame.empty:
         raise UserError("no case has both features and an outcome yet; `clnm status` shows what is there")
+    fit_network = fine_tuning_for(run)
     training = train_models(
         frame,
         outcome=settings.outcome.name,
         variables=settings.variables(),
         radiomics_columns=robust_features(run),
+        options=TrainingOptions(score_folds=SCORE_FOLDS) if fit_network else None,
+        fit_network=fit_network,
     )
     best = training.candidates[training.champion]
     champion = store.run_query("champion")
@@ -56,7 +61,10 @@ def train(run: Run, *, promote: bool = False) -> None:
 
 def _register(run: Run, training: Training) -> dict[str, str]:
     """Bundles first, rows after: a version that is listed has its bundle."""
-    saved = {candidate.algorithm: _save(run, training, candidate) for candidate in training.candidates}
+    network = training.network
+    assert network is None or isinstance(network, TunedNetwork)
+    kept = save_network(run.installation, network, run.installation.settings.deep.backbone) if network else ""
+    saved = {candidate.algorithm: _save(run, training, candidate, kept) for candidate in training.candidates}
     external = {
         row.algorithm: row.value
         for row in training.evaluations
@@ -90,7 +98,7 @@ def _register(run: Run, training: Training) -> dict[str, str]:
     return {algorithm: version for algorithm, (version, _) in saved.items()}
 
 
-def _save(run: Run, training: Training, candidate: Candidate) -> tuple[str, str]:
+def _save(run: Run, training: Training, candidate: Candidate, network: str) -> tuple[str, str]:
     from clnm.models.registry import save_bundle
 
     folder = bundle_folder(run.installation.root)
@@ -104,7 +112,7 @@ def _save(run: Run, training: Training, candidate: Candidate) -> tuple[str, str]
         "selected": [asdict(feature) for feature in training.selected],
         **asdict(run.lineage),
     }
-    sha256 = save_bundle(candidate.model, scratch, meta=meta)
+    sha256 = save_bundle(replace(candidate.model, network=network), scratch, meta=meta)
     version = f"{run.as_of:%Y%m%d}-{candidate.algorithm}-{sha256[:8]}"
     final = folder / version
     if not final.exists():

@@ -61,8 +61,8 @@ def ingested(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def quiet(ingested):
-    directory = ingested.with_name("quiet")
+def quiet(ingested, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("quiet") / "copy"
     shutil.copytree(ingested, directory)
     return extracted(directory / "clnm.toml")
 
@@ -93,8 +93,8 @@ def kill_a_worker_after_each_commit(staging, is_over, killed):
                 killed.append(victim.pid)
 
 
-def test_workers_killed_while_they_work_lose_and_double_nothing(ingested, quiet):
-    directory = ingested.with_name("killed")
+def test_workers_killed_while_they_work_lose_and_double_nothing(ingested, quiet, tmp_path):
+    directory = tmp_path / "copy"
     shutil.copytree(ingested, directory)
     is_over, killed = threading.Event(), []
     staging = directory / "store" / "staging" / "radiomics"
@@ -111,8 +111,8 @@ def test_workers_killed_while_they_work_lose_and_double_nothing(ingested, quiet)
     assert answers(directory / "clnm.toml", "SELECT * FROM quarantine") == []
 
 
-def test_a_roi_too_large_for_its_worker_is_set_aside_and_the_others_are_done(ingested, quiet):
-    directory = ingested.with_name("huge")
+def test_a_roi_too_large_for_its_worker_is_set_aside_and_the_others_are_done(ingested, quiet, tmp_path):
+    directory = tmp_path / "copy"
     shutil.copytree(ingested, directory)
     line = draw(directory / "pictures", "huge", (4000, 5000), 1500, np.random.default_rng(5))
     with (directory / "images.csv").open("a", encoding="utf-8") as table:

@@ -43,14 +43,14 @@ def wait_until(condition, run):
 def quiet(tmp_path_factory):
     directory = tmp_path_factory.mktemp("quiet")
     config = make_installation(directory, patients=88)
-    shutil.copytree(directory, directory.with_name("killed"))
+    shutil.copytree(directory, directory / "to_kill")
     assert start(config).wait() == 0
     return config
 
 
 @pytest.fixture(scope="module")
 def killed(quiet):
-    config = quiet.parent.with_name("killed") / "clnm.toml"
+    config = quiet.parent / "to_kill" / "clnm.toml"
     store = config.parent / "store"
     conditions = (
         lambda: (store / "manifest.json").exists() and any(store.glob("staging/images/**/*.parquet")),

@@ -7,7 +7,7 @@ import pytest
 from clnm.entities import ClinicalVariable, VariableKind
 from clnm.models.calibrate import Line, calibration_intercept, calibration_slope, logit, platt, recalibrate
 from clnm.models.fitting import TrainingOptions
-from clnm.models.frame import embedding_length, embedding_matrix, fit_encoder, radiomics_matrix
+from clnm.models.frame import embedding_length, embedding_matrix, fit_encoder, number_matrix
 from clnm.models.selection import FunnelRule, fit_funnel
 from clnm.models.signatures import SignatureRule, fit_signature
 from clnm.models.training import train_models
@@ -63,7 +63,7 @@ def test_a_level_nobody_declared_counts_as_missing():
 
 
 def test_infinite_features_count_as_missing():
-    matrix = radiomics_matrix(pd.DataFrame({"a": [1.0, np.inf, -np.inf]}), ["a", "b"])
+    matrix = number_matrix(pd.DataFrame({"a": [1.0, np.inf, -np.inf]}), ["a", "b"])
     np.testing.assert_array_equal(np.isnan(matrix), [[False, True], [True, True], [True, True]])
 
 
@@ -180,7 +180,7 @@ def test_signature_agrees_with_the_subgradient_conditions_of_the_lasso():
 
 def test_the_one_standard_error_rule_is_never_denser():
     frame = cohort(n=120, n_external=0)
-    matrix, outcome = radiomics_matrix(frame, radiomics_columns(frame)), frame["clnm"].to_numpy()
+    matrix, outcome = number_matrix(frame, radiomics_columns(frame)), frame["clnm"].to_numpy()
     patients = frame["patient_key"].to_numpy()
     sizes = {
         rule: len(

@@ -191,6 +191,40 @@ def test_scores_fed_to_the_second_stage_are_out_of_fold():
     assert 0.42 < np.mean(out_of_fold) < 0.56
 
 
+ASKED = []
+
+
+class Memory:
+    """A network that remembers the outcome of each row it was fitted to; of others it says what their picture says."""
+
+    def __init__(self, frame):
+        self.patients = set(frame["patient_key"])
+        self.remembered = dict(zip(frame["case_key"], frame["clnm"], strict=True))
+
+    def margins(self, frame):
+        ASKED.append((self.patients, set(frame["patient_key"])))
+        told = np.stack(frame["embedding"])[:, 0]
+        known = [self.remembered.get(key) for key in frame["case_key"]]
+        return np.array([t if k is None else 9.0 * k for t, k in zip(told, known, strict=True)], dtype=float)
+
+
+def test_a_network_is_only_asked_for_patients_it_was_not_fitted_to():
+    ASKED.clear()
+    training = train(cohort(effect=1.0), fit_network=Memory)
+    assert len(ASKED) == 3 * QUICK.score_folds + QUICK.outer_folds + 1
+    assert all(not (fitted & asked) for fitted, asked in ASKED)
+    assert value(training, "dl_score").value == pytest.approx(
+        value(training, "dl_score", cohort_name="external").value, abs=0.15
+    )
+    assert isinstance(training.network, Memory)
+
+
+def test_a_network_that_remembers_outcomes_gains_nothing_by_it():
+    frame = cohort(effect=0.0)
+    score = value(train(frame, fit_network=Memory), "dl_score")
+    assert score.ci_low <= 0.5 <= score.ci_high
+
+
 def test_row_order_and_repetition_do_not_matter():
     frame = cohort()
     shuffled = frame.sample(frac=1.0, random_state=4)
