@@ -3,12 +3,15 @@
 Run: python bench/extraction.py [cases]
 """
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,28 +30,36 @@ from clnm.imaging import cache
 from clnm.pipeline import extract
 from clnm.pipeline.encoder import encoder_for, spacing
 from clnm.pipeline.run import open_run
+from clnm.pipeline.stages import SINGLE, perform_all
 from clnm.settings import make_pseudonym_key
 from clnm.simulate.archive import simulate_archive
 
-SAMPLE = 96
+EVERY = 8
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["stage"]:
+        print(json.dumps(asdict(stage(Path(sys.argv[2])))))
+        return
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     names = ("distributed", "numba", "torch", "monai", "deltalake", "pyarrow")
     print(", ".join(f"{name} {version(name)}" for name in names) + f", Python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as folder:
         ingested = prepare(Path(folder) / "ingested", cases)
         parts, columns = in_one_process(ingested, Path(folder) / "alone")
-        walls = {workers: on_a_cluster(ingested, Path(folder) / str(workers), workers) for workers in (1, 2)}
-    total, rois = sum(parts.values()), walls[1][1]
-    print(f"\n{rois} ROIs, {columns} radiomics columns, resnet18, medians of {SAMPLE} in one process:")
+        runs = {workers: on_a_cluster(ingested, Path(folder) / str(workers), workers) for workers in (1, 2)}
+    rois = runs[1].rois
+    print(f"\n{rois} ROIs, {columns} radiomics columns, resnet18; means in one process over every {EVERY}th ROI:")
     for part, seconds in parts.items():
         print(f"  {part:10} {seconds * 1e3:6.1f} ms a ROI")
-    for workers, (wall, _) in walls.items():
-        share = rois * total / workers / wall
-        print(f"{workers} worker(s): {wall:6.1f} s, {rois / wall:5.1f} ROIs/s, {share:.0%} of the sum of the parts")
-    print(f"two workers against one: {walls[1][0] / walls[2][0]:.2f}x (the start of the cluster is in every wall time)")
+    for workers, run in runs.items():
+        whole = run.start + rois * sum(parts.values()) / workers
+        print(
+            f"{workers} worker(s): {run.wall:6.1f} s, of which {run.start:.1f} s start; {rois / run.wall:5.1f} ROIs/s; "
+            f"the parts alone {whole:.1f} s, {whole / run.wall:.0%}"
+        )
+    print(f"two workers against one: {runs[1].wall / runs[2].wall:.2f}x with the start, ", end="")
+    print(f"{(runs[1].wall - runs[1].start) / (runs[2].wall - runs[2].start):.2f}x without")
 
 
 def prepare(directory: Path, cases: int) -> Path:
@@ -65,60 +76,69 @@ def prepare(directory: Path, cases: int) -> Path:
 
 
 def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], int]:
-    """Median seconds a ROI of each part, on a sample; and how many radiomics columns there are."""
+    """Mean seconds a ROI of each part, on a sample of all centers; and how many radiomics columns there are."""
     from clnm.features.crops import crop_roi
     from clnm.features.deep import embed
     from clnm.features.extraction import extract as radiomics
 
     config = copied(ingested, directory, workers=1)
     spent: dict[str, list[float]] = {"pixels": [], "radiomics": [], "embedding": [], "commit": []}
+    everything = {"radiomics_version": "", "deep_version": "", "is_backfill": False, "since": None, "until": None}
     with open_run(config, command="bench") as run:
         installation = run.installation
         parameters = read_parameters(installation.path(installation.settings.radiomics.params))
         extractor = extract.Extractor(installation.pixels, parameters, "fast", encoder_for(run))
-        versions = extract.feature_set_versions(extractor)
-        center = run.centers[0]
-        todo = installation.store.run_query(
-            "rois_to_extract",
-            center=center,
-            radiomics_version="",
-            deep_version="",
-            is_backfill=False,
-            since=None,
-            until=None,
-        )[: SAMPLE + 1]
-        weights, done = directory / "weights.safetensors", []
-        for row in todo:
-            task = extract.RoiTask(row["roi_key"], row["image_key"], spacing(row), True, True)
-            clock = [time.perf_counter()]
-            luminance, mask = (
-                cache.read_image(extractor.pixels, task.image_key),
-                cache.read_mask(extractor.pixels, task.roi_key),
-            )
-            clock.append(time.perf_counter())
-            values, engine = radiomics(luminance, mask, task.spacing_xy_mm, parameters, "fast")
-            clock.append(time.perf_counter())
-            vector = embed(crop_roi(luminance, mask, task.spacing_xy_mm)[None], weights, backbone="resnet18")[0]
-            clock.append(time.perf_counter())
-            done.append(extract.Extracted(task.roi_key, engine, values, vector))
-            for part, seconds in zip(spent, np.diff(clock), strict=False):
-                spent[part].append(seconds)
-        rois = {row["roi_key"]: row for row in todo}
-        for start in range(1, len(done), extract.SHARD_SIZE):
-            began = time.perf_counter()
-            shard = done[start : start + extract.SHARD_SIZE]
-            extract.commit_shard(run, center, rois, shard, versions=versions, encoder=extractor.encoder)
-            spent["commit"].append((time.perf_counter() - began) / len(shard))
-    return {part: float(np.median(seconds[1:])) for part, seconds in spent.items()}, len(values)
+        versions, weights = extract.feature_set_versions(extractor), directory / "weights.safetensors"
+        for center in run.centers:
+            todo = installation.store.run_query("rois_to_extract", center=center, **everything)[::EVERY]
+            done = []
+            for row in [todo[0], *todo]:  # the first one warms up
+                clock = [time.perf_counter()]
+                luminance = cache.read_image(extractor.pixels, row["image_key"])
+                mask = cache.read_mask(extractor.pixels, row["roi_key"])
+                clock.append(time.perf_counter())
+                values, engine = radiomics(luminance, mask, spacing(row), parameters, "fast")
+                clock.append(time.perf_counter())
+                vector = embed(crop_roi(luminance, mask, spacing(row))[None], weights, backbone="resnet18")[0]
+                clock.append(time.perf_counter())
+                done.append(extract.Extracted(row["roi_key"], engine, values, vector))
+                if len(done) > 1:
+                    for part, seconds in zip(spent, np.diff(clock), strict=False):
+                        spent[part].append(seconds)
+            rois = {row["roi_key"]: row for row in todo}
+            for start in range(1, len(done), extract.SHARD_SIZE):
+                began = time.perf_counter()
+                shard = done[start : start + extract.SHARD_SIZE]
+                extract.commit_shard(run, center, rois, shard, versions=versions, encoder=extractor.encoder)
+                spent["commit"] += [(time.perf_counter() - began) / len(shard)] * len(shard)
+    return {part: float(np.mean(seconds)) for part, seconds in spent.items()}, len(values)
 
 
-def on_a_cluster(ingested: Path, directory: Path, workers: int) -> tuple[float, int]:
-    """Wall seconds of the stage, and ROIs done."""
+@dataclass(frozen=True)
+class Timed:
+    wall: float
+    start: float
+    rois: int
+
+
+def on_a_cluster(ingested: Path, directory: Path, workers: int) -> Timed:
+    """The stage in a process of its own."""
     config = copied(ingested, directory, workers=workers)
-    with took(f"{workers} worker(s)") as clock:
-        counts = pipeline.run_stage(config, "extract")
-    done = sum(part["extracted"] for part in counts["stages"]["extract"].values())
-    return clock[0], done
+    answer = subprocess.run(
+        [sys.executable, __file__, "stage", config], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    return Timed(**json.loads(answer.stdout))
+
+
+def stage(config: Path) -> Timed:
+    """Extraction over all centers, and how much of it went by until the workers were there."""
+    began = time.perf_counter()
+    with open_run(config, command="bench") as run:
+        run.cluster()
+        start = time.perf_counter() - began
+        perform_all(run, [SINGLE["extract"]])
+    wall = time.perf_counter() - began
+    return Timed(wall, start, sum(counts["extracted"] for counts in run.counts["extract"].values()))
 
 
 def copied(ingested: Path, directory: Path, *, workers: int) -> Path:
