@@ -58,19 +58,24 @@ def show_set_aside(config: Path, key: str) -> dict[str, Any]:
 
 
 def retry_set_aside(config: Path, reason: str | None) -> dict[str, int]:
-    """Forget that set-aside items were tried, so that the next ingest or extract tries them again."""
+    """Forget that set-aside items were tried, so that the next ingest or extract tries them again.
+
+    Of a ROI the files are looked at again, too, which writes its pixels anew.
+    """
     with open_run(config, command="quarantine retry") as run:
         store = run.installation.store
         items = [row for row in store.run_query("open_quarantine") if reason in (None, row["reason"])]
         if reason is not None and not items:
             raise UserError(f"nothing is set aside with reason {reason!r}; see `clnm quarantine list`")
+        rois = [row["item_key"] for row in items if row["kind"] == "roi"]
+        again = {row["file_key"] for row in store.run_query("files_of_rois", roi_keys=rois)}
+        again |= {row["item_key"] for row in items if row["kind"] == "file"}
         with run.commit() as batch:
             for center in run.centers:
                 kept = store.kept(f"ledger/{center}")
                 if kept is None:
                     continue
-                keys = [row["item_key"] for row in items if row["center"] == center and row["kind"] == "file"]
-                ledger = Ledger.read(run.installation.root / kept).forget_looks(keys)
+                ledger = Ledger.read(run.installation.root / kept).forget_looks(again)
                 path = f"private/ledger/{center}-{run.run_id}.parquet"
                 ledger.write(run.installation.root / path)
                 batch.keep(f"ledger/{center}", path)

@@ -118,8 +118,11 @@ def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
     from clnm.features.extraction import extract
     from clnm.features.radiomics import ExtractionError
 
-    luminance = cache.read_image(extractor.pixels, task.image_key)
-    mask = cache.read_mask(extractor.pixels, task.roi_key)
+    try:
+        luminance = cache.read_image(extractor.pixels, task.image_key)
+        mask = cache.read_mask(extractor.pixels, task.roi_key)
+    except (OSError, ValueError, EOFError):  # gone, or not what was written
+        return Extracted(task.roi_key, failure=Reason.IO_ERROR)
     values, engine = None, ""
     if task.needs_radiomics:
         try:

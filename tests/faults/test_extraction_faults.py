@@ -1,5 +1,6 @@
 """Extraction on a cluster whose workers die: the same rows, bit for bit, and only the guilty ROI set aside."""
 
+import os
 import shutil
 import threading
 
@@ -9,12 +10,13 @@ import pytest
 from PIL import Image
 
 from clnm import pipeline
+from clnm.pipeline.asking import retry_set_aside
 from clnm.settings import default_radiomics, make_pseudonym_key
 from tests.flows.test_nightly import answers
 
 pytestmark = pytest.mark.long
 
-PICTURES = 90
+PICTURES = 56
 SETTINGS = """
 [store]
 root = "store"
@@ -120,3 +122,27 @@ def test_a_roi_too_large_for_its_worker_is_set_aside_and_the_others_are_done(ing
     pipeline.run_stage(directory / "clnm.toml", "ingest")
     assert extracted(directory / "clnm.toml") == quiet
     assert answers(directory / "clnm.toml", "SELECT kind, reason FROM quarantine") == [("roi", "memory")]
+
+
+def test_pixels_that_cannot_be_read_set_their_roi_aside_until_its_file_was_read_again(
+    ingested, quiet, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("clnm.pipeline.extract.TIME_LIMIT_SECONDS", 5.0)
+    config = tmp_path / "copy" / "clnm.toml"
+    shutil.copytree(ingested, config.parent)
+    pipeline.run_stage(config, "check")
+    kept = {path.stem: path for path in (config.parent / "store" / "private" / "pixels").rglob("*.npy")}
+    gone, cut, endless = answers(config, "SELECT roi_key, image_key FROM rois ORDER BY roi_key LIMIT 3")
+    kept[gone[1]].unlink()
+    kept[cut[0]].write_bytes(kept[cut[0]].read_bytes()[:1000])
+    kept[endless[1]].unlink()
+    os.mkfifo(kept[endless[1]])  # whoever opens it waits for ever
+    rows = extracted(config)
+    assert len(rows) == PICTURES - 3
+    assert set(rows) < set(quiet)
+    set_aside = answers(config, "SELECT item_key, reason FROM quarantine WHERE resolved_at IS NULL ORDER BY item_key")
+    assert set_aside == [(gone[0], "io_error"), (cut[0], "io_error"), (endless[0], "timeout")]
+    retry_set_aside(config, None)
+    pipeline.run_stage(config, "ingest")
+    assert extracted(config) == quiet
+    assert answers(config, "SELECT count(*) FROM quarantine WHERE resolved_at IS NULL") == [(0,)]
