@@ -72,6 +72,8 @@ class Reason(StrEnum):
     PERMISSION = "permission"
     IO_ERROR = "io_error"
     STILL_COPYING = "still_copying"
+    NOT_FETCHED = "not_fetched"
+    NOT_DELIVERED = "not_delivered"
     NOT_A_REGULAR_FILE = "not_a_regular_file"
     NOT_IN_INDEX = "not_in_index"
     TABLE_UNREADABLE = "table_unreadable"

@@ -6,9 +6,11 @@ environment or a file.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import tomllib
@@ -24,6 +26,8 @@ from clnm.errors import ConfigurationError, nearest
 
 MIN_KEY_BYTES = 32
 _KEY_VARIABLE = "CLNM_PSEUDONYM_KEY"
+_LOGIN_VARIABLE = "CLNM_DICOMWEB_"
+_SERVER = re.compile(r"dicomweb\+https?://[^/@?#\s]+(/[^@?#\s]*)?")
 _NOT_IN_HASH = {"compute", "schedule", "monitor", "pseudonyms", "store"}
 """Tables of the file that change no stored value, or that name places."""
 
@@ -66,6 +70,12 @@ class TableSettings(_Table):
     encoding: str | None = None
 
 
+class DicomwebSettings(_Table):
+    """`[center.dicomweb]`: how a DICOMweb server among the center's archive entries is asked."""
+
+    lookback_days: int = Field(default=0, ge=0)
+
+
 class CenterSettings(_Table):
     """`[[center]]`."""
 
@@ -79,6 +89,24 @@ class CenterSettings(_Table):
     columns: dict[str, str] = {}
     values: dict[str, dict[str, Any]] = {}
     table: TableSettings = TableSettings()
+    dicomweb: DicomwebSettings = DicomwebSettings()
+
+    @field_validator("archive")
+    @classmethod
+    def _are_places(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            if "://" in entry and not _SERVER.fullmatch(entry):
+                raise ValueError(
+                    "an archive entry is a path or dicomweb+http(s)://host/dicom-web; logins come from the environment"
+                )
+        return entries
+
+    @field_validator("masks")
+    @classmethod
+    def _are_on_the_disk(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        if any("://" in entry for entry in entries):
+            raise ValueError("masks are on the disk: name folders, .zip or .tar files")
+        return entries
 
 
 class VariableSettings(_Table):
@@ -247,6 +275,21 @@ def read_pseudonym_key(key_file: Path) -> bytes:
     return _long_enough(key_file.read_bytes().strip(), "[pseudonyms] key_file")
 
 
+def read_authorization(token: str, user: str, password: str) -> str:
+    """The Authorization header that three environment variables give: a token's, else a user's, else none.
+
+    Raises:
+        ConfigurationError: a user without password.
+    """
+    if value := os.environ.get(token):
+        return f"Bearer {value}"
+    if name := os.environ.get(user):
+        if (word := os.environ.get(password)) is None:
+            raise ConfigurationError(f"{user} is set and {password} is not; set both")
+        return "Basic " + base64.b64encode(f"{name}:{word}".encode()).decode("ascii")
+    return ""
+
+
 def make_pseudonym_key(key_file: Path) -> bool:
     """Make a random key (mode 0600) where there is none; says whether it did."""
     if key_file.exists() or os.environ.get(_KEY_VARIABLE):
@@ -267,7 +310,7 @@ def _long_enough(key: bytes, where: str) -> bytes:
 def _refuse_unknown_variables() -> None:
     tables = {name.upper() for name in Settings.model_fields}
     for variable in os.environ:
-        if variable.startswith("CLNM_") and "__" in variable:
+        if variable.startswith("CLNM_") and "__" in variable and not variable.startswith(_LOGIN_VARIABLE):
             table = variable.removeprefix("CLNM_").split("__", 1)[0].upper()
             if table not in tables:
                 raise ConfigurationError(

@@ -1,15 +1,16 @@
-"""One center's archive as the settings describe it, and its sources on the disk."""
+"""One center's archive as the settings describe it, and its sources."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clnm.archive.dicomweb import AwayError, WebArchive
+from clnm.archive.sources import Root, listed_folders, walk
 from clnm.archive.tables import TableFormat, Vocabulary
-from clnm.archive.walk import FoundFile, parts_of, walk
+from clnm.archive.walk import FoundFile
 from clnm.entities import Role
 from clnm.errors import NothingToDoError
 
@@ -20,7 +21,7 @@ class CenterArchive:
 
     name: str
     role: Role
-    archive: tuple[Path, ...]
+    archive: tuple[Root, ...]
     masks: tuple[Path, ...] = ()
     index: Path | None = None
     clinical: Path | None = None
@@ -40,37 +41,54 @@ class CenterArchive:
         named = {"index": self.index, "clinical": self.clinical, "outcomes": self.outcomes}
         return {key: path for key, path in named.items() if path is not None}
 
-    def roots(self) -> dict[str, Path]:
+    @property
+    def servers(self) -> dict[str, WebArchive]:
+        """The DICOMweb servers among the entries, by the name they go by in the store."""
+        named = {f"{self.name}/{number}": root for number, root in enumerate(self.archive)}
+        return {source: root for source, root in named.items() if isinstance(root, WebArchive)}
+
+    def roots(self) -> dict[str, Root]:
         """The entries to walk, by the name they go by in the store (`C1/0`); masks beside the images are walked once.
 
         Raises:
             NothingToDoError: one is not there.
         """
-        roots = {f"{self.name}/{number}": path for number, path in enumerate(self.archive)}
-        walked = [path.resolve() for path in self.archive]
+        roots: dict[str, Root] = {f"{self.name}/{number}": path for number, path in enumerate(self.archive)}
+        walked = [path.resolve() for path in self.archive if isinstance(path, Path)]
         for number, path in enumerate(self.masks):
             if not any(path.resolve().is_relative_to(other) for other in walked):
                 roots[f"{self.name}/masks/{number}"] = path
-        for source, path in roots.items():
-            if not path.exists():
+        for source, root in roots.items():
+            if isinstance(root, Path) and not root.exists():
                 raise NothingToDoError(f"center {self.name}: archive entry {source} is not there; {_cure(source)}")
         return roots
 
-    def walk_source(self, source: str, root: Path) -> list[FoundFile]:
+    def walk_source(self, source: str, root: Root) -> list[FoundFile]:
         """Every file of one entry.
 
         Raises:
-            NothingToDoError: it is empty.
+            NothingToDoError: it is empty, or a server that is away.
         """
-        found = list(walk(root))
-        if not found:
+        try:
+            found = walk(root)
+        except AwayError as error:
+            raise self.away(source, str(error)) from None
+        if not found and listed_folders(root) is None:
             raise NothingToDoError(f"center {self.name}: archive entry {source} is empty; {_cure(source)}")
         return found
 
+    def away(self, source: str, why: str = "it stopped answering") -> NothingToDoError:
+        """What is to be said of a server that is away."""
+        return NothingToDoError(
+            f"center {self.name}: the DICOMweb server of {source} cannot be used: {why}; see that it runs and that "
+            f"its login is in the environment ({login_variable('TOKEN', self.name)}); what is missing is fetched "
+            "by the next run"
+        )
 
-def place_of(root: str, path: bytes) -> str:
-    """A file's absolute path as text, below the real path of its root; a member's as if its archive were a folder."""
-    return "/".join(part for part in (root, *(os.fsdecode(part) for part in parts_of(path))) if part != ".")
+
+def login_variable(kind: str, center: str) -> str:
+    """The environment variable of a center's login at its DICOMweb server; `kind` is TOKEN, USER or PASSWORD."""
+    return f"CLNM_DICOMWEB_{kind}_{center.upper().replace('-', '_')}"
 
 
 def _cure(source: str) -> str:

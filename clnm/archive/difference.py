@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from clnm.archive.ledger import TRY_AGAIN, Entry, Kind, Ledger
-from clnm.archive.walk import FoundFile, read
+from clnm.archive.sources import Root, read
+from clnm.archive.walk import FoundFile
 from clnm.entities import FileStatus
 from clnm.imaging.refusal import RefusedError
 
@@ -33,18 +33,23 @@ class Difference:
     gone: np.ndarray
     """Rows of the ledger whose file is no longer there."""
     known_count: int
-    """Files of the source that were there at the last look."""
+    """Files of the source that were there, and could be read, at the last look."""
+    vanished_count: int
+    """Those of them that are not there now."""
 
     @property
     def is_a_gone_mount(self) -> bool:
         """Whether so much vanished at once that it is not files that were deleted."""
-        return len(self.gone) > MAX_VANISHED * self.known_count
+        return self.vanished_count > MAX_VANISHED * self.known_count
 
 
-def compare(found: Sequence[FoundFile], known: Ledger, source: str) -> Difference:
-    """One source's files against the ledger: by path, then by size, modification time and inode.
+def compare(
+    found: Sequence[FoundFile], known: Ledger, source: str, *, within: frozenset[bytes] | None = None
+) -> Difference:
+    """One source's files against the ledger: by path, then by size (where it is known), modification time and inode.
 
-    Any difference counts, never just "newer": clocks are wrong, and restored files are older.
+    Any difference counts, never just "newer": clocks are wrong, and restored files are older. `within`: the only
+    folders that were looked into; what is known of others stays as it is.
     """
     rows = np.flatnonzero(_equal(known, "source", source))
     before = known.files.take(pa.array(rows)) if len(rows) else known.files.slice(0, 0)
@@ -58,7 +63,7 @@ def compare(found: Sequence[FoundFile], known: Ledger, source: str) -> Differenc
         ("inode", [file.inode for file in found]),
     ):
         seen = np.fromiter(values, dtype=np.int64, count=len(found))
-        is_same &= _numbers(before.column(name))[place] == seen if len(before) else False
+        is_same &= (_numbers(before.column(name))[place] == seen) | (seen < 0) if len(before) else False
     if len(before):
         is_same &= ~_unsettled(before)[place]
     changed = [(found[i], int(rows[place[i]]) if is_known[i] else None) for i in np.flatnonzero(~is_same).tolist()]
@@ -66,10 +71,15 @@ def compare(found: Sequence[FoundFile], known: Ledger, source: str) -> Differenc
     is_gone = was_here.copy()
     is_gone[place[is_known]] = False
     is_gone &= ~_hidden(before, [file.hides for file in found if file.refusal is not None])
-    return Difference(sorted(changed), rows[is_gone], int(was_here.sum()))
+    if within is not None:
+        is_gone &= np.array(
+            [path.split(b"/", 1)[0] in within for path in before.column("path").to_pylist()], dtype=bool
+        )
+    was_readable = was_here & ~_may_be_read_again(before)
+    return Difference(sorted(changed), rows[is_gone], int(was_readable.sum()), int((is_gone & was_readable).sum()))
 
 
-def silently_changed(known: Ledger, roots: Mapping[str, Path], day: int) -> list[Entry]:
+def silently_changed(known: Ledger, roots: Mapping[str, Root], day: int) -> list[Entry]:
     """Ingested images whose bytes are others than at their first look, of the share that is due on this day.
 
     Day after day another share, so that all of them have their turn. What cannot be read is the walk's to tell.
@@ -82,7 +92,7 @@ def silently_changed(known: Ledger, roots: Mapping[str, Path], day: int) -> list
     return [entry for entry in known.entries(due) if entry.source in roots and _is_other(roots[entry.source], entry)]
 
 
-def _is_other(root: Path, entry: Entry) -> bool:
+def _is_other(root: Root, entry: Entry) -> bool:
     try:
         return hashlib.sha256(read(root, entry.path)).hexdigest() != entry.sha256
     except RefusedError:
@@ -91,9 +101,13 @@ def _is_other(root: Path, entry: Entry) -> bool:
 
 def _unsettled(before: pa.Table) -> np.ndarray:
     """Files that are looked at again although they look the same."""
-    status, reason = before.column("status"), before.column("reason")
-    waits = pc.is_in(status, value_set=pa.array([FileStatus.PENDING.value, FileStatus.GONE.value]))
-    return _numbers(pc.or_(waits, pc.is_in(reason, value_set=pa.array(sorted(TRY_AGAIN))))).astype(bool)
+    unsettled = pa.array([FileStatus.PENDING.value, FileStatus.GONE.value])
+    waits = _numbers(pc.is_in(before.column("status"), value_set=unsettled)).astype(bool)
+    return waits | _may_be_read_again(before)
+
+
+def _may_be_read_again(before: pa.Table) -> np.ndarray:
+    return _numbers(pc.is_in(before.column("reason"), value_set=pa.array(sorted(TRY_AGAIN)))).astype(bool)
 
 
 def _hidden(before: pa.Table, prefixes: Sequence[tuple[bytes, ...]]) -> np.ndarray:

@@ -51,6 +51,11 @@ class Header:
     model: str
 
 
+def is_wanted(sop_class: str, modality: str) -> bool:
+    """Whether objects of this class and modality are ultrasound images (or screenshots of one)."""
+    return sop_class in _ULTRASOUND or (sop_class in _SCREENSHOTS and modality in _SCREENSHOT_MODALITIES)
+
+
 def demand_ultrasound(dataset: Any) -> None:
     """Refuse what is no ultrasound image (or screenshot of one) by its class.
 
@@ -59,9 +64,7 @@ def demand_ultrasound(dataset: Any) -> None:
     """
     meta = getattr(dataset, "file_meta", None)
     sop_class = _text(dataset, "SOPClassUID") or (_text(meta, "MediaStorageSOPClassUID") if meta else "")
-    if sop_class in _ULTRASOUND:
-        return
-    if sop_class in _SCREENSHOTS and _text(dataset, "Modality") in _SCREENSHOT_MODALITIES:
+    if is_wanted(sop_class, _text(dataset, "Modality")):
         return
     if not sop_class:
         raise RefusedError(Reason.MISSING_TAG, "SOPClassUID")

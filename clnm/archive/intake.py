@@ -16,15 +16,17 @@ from pathlib import Path
 from clnm.archive.center import CenterArchive
 from clnm.archive.emitting import TableRows, changes, file_asides, table_asides, unmatched_asides
 from clnm.archive.ledger import Entry, Ledger
-from clnm.archive.looking import Look, Sight, Task, look_at
+from clnm.archive.looking import Look, Sight, Task, look_at, refused
 from clnm.archive.planning import Plan, make_plan, tasks_of
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.settling import Settling
+from clnm.archive.sources import is_to_fetch
 from clnm.archive.tables import Sheet, demand_columns, hint, read_sheet
 from clnm.entities import (
     ClinicalRow,
     ClinicalVariable,
     FileState,
+    FileStatus,
     Image,
     OutcomeRow,
     Reason,
@@ -54,6 +56,8 @@ class Intake:
     outcomes: list[OutcomeRow]
     ledger: Ledger
     counts: Mapping[str, int]
+    is_whole: bool = True
+    """False: there is more to fetch, by another look."""
 
     @property
     def is_empty(self) -> bool:
@@ -72,6 +76,7 @@ def take_in(
     seen_at: datetime,
     now_ns: int,
     settle_seconds: float = 0.0,
+    max_fetched: int | None = None,
     map_files: MapFiles = map,
 ) -> Intake:
     """Look at `center`'s archive.
@@ -86,6 +91,7 @@ def take_in(
         seen_at: the run's start; `known_at` of what is seen for the first time.
         now_ns: the clock against which a file is "touched a moment ago".
         settle_seconds: how long a file that is not whole may still be being copied.
+        max_fetched: how many new instances are fetched from DICOMweb servers; the others wait for the next look.
         map_files: a map over first looks that keeps the order, such as a thread pool's.
 
     Raises:
@@ -97,6 +103,7 @@ def take_in(
         sheets, digest = _read_tables(center, variables, outcome)
         is_told = digest == known.tables_digest
         plan = make_plan(center, known, sheets.get("index"), pseudonyms, seen_at, is_index_news=not is_told)
+        tasks = list(_ration(plan, max_fetched))
         settling = Settling(center.name, pseudonyms, pixels, seen_at, known, plan.before)
         settling.settle_gone(plan.gone)
         look = Look(
@@ -108,14 +115,14 @@ def take_in(
             max_still_copying_ns=int(settle_seconds * 1e9),
             now_ns=now_ns,
         )
-        _look_at_all(look, plan, settling, map_files)
+        _look_at_all(look, replace(plan, tasks=tasks), settling, map_files)
         told = TableRows(center.name, pseudonyms, seen_at, known.emitted)
         if is_told and not settling.images:  # a new image can uncover what its patient's missing image hid
             told.patients, told.asides = set(known.patients), table_asides(known.asides)
             told.said = set(known.emitted)
         else:
             _tell(told, sheets, variables, outcome, plan)
-    return _result(center, known, settling, told, digest)
+    return replace(_result(center, known, settling, told, digest), is_whole=tasks == plan.tasks)
 
 
 def _read_tables(
@@ -155,6 +162,22 @@ def _look_at_all(look: Look, plan: Plan, settling: Settling, map_files: MapFiles
     settling.before = {**settling.before, **{task.entry.file_key: task.entry for task in again}}
     for portion in _portions([*plan.mask_tasks, *(plan.fresh(task) for task in again)]):
         settling.settle_masks(list(map_files(work, portion)), plan.masks_of)
+
+
+def _ration(plan: Plan, max_fetched: int | None) -> Iterator[Task]:
+    """The tasks, all but the first `max_fetched` new instances of servers put off; what was asked for once is free."""
+    left = max_fetched
+    for task in plan.tasks:
+        old = plan.before.get(task.entry.file_key)
+        is_new = old is None or old.status is FileStatus.PENDING
+        is_asked = task.entry.reason or not is_new or not is_to_fetch(task.root, task.entry.path)
+        if left is None or is_asked:
+            yield task
+        elif left > 0:
+            left -= 1
+            yield task
+        else:
+            yield replace(task, entry=refused(task.entry, Reason.NOT_FETCHED))
 
 
 def _portions(tasks: Sequence[Task]) -> Iterator[list[Task]]:

@@ -32,7 +32,7 @@ class Kind(StrEnum):
     TABLE = "table"
 
 
-TRY_AGAIN = frozenset({Reason.PERMISSION.value, Reason.IO_ERROR.value})
+TRY_AGAIN = frozenset({Reason.PERMISSION.value, Reason.IO_ERROR.value, Reason.NOT_DELIVERED.value})
 """Reasons that can go away without a change of the file's look."""
 
 
@@ -240,6 +240,11 @@ class Ledger:
         """How many files are in each state."""
         found = {row["values"]: row["counts"] for row in pc.value_counts(self.column("status")).to_pylist()}
         return {status.value: found.get(status.value, 0) for status in FileStatus}
+
+    def is_fetched(self, source: str) -> bool:
+        """Whether a source was listed, and nothing of it waits to be fetched."""
+        reasons = self.column("reason").filter(pc.equal(self.column("source"), source))
+        return len(reasons) > 0 and not pc.any(pc.equal(reasons, Reason.NOT_FETCHED.value)).as_py()
 
     def forget_looks(self, keys: Iterable[str]) -> Ledger:
         """The same ledger, but these files will be looked at again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from clnm.archive.headers import demand_ultrasound, read_header
 from clnm.archive.index import IndexRow
 from clnm.archive.ledger import Entry, Kind
 from clnm.archive.pseudonyms import Pseudonyms
-from clnm.archive.walk import is_archive, name_of, read
+from clnm.archive.sources import Root, read
+from clnm.archive.walk import is_archive, name_of
 from clnm.entities import FileStatus, Reason, SpacingSource
 from clnm.imaging.decode import Frame, decode_frame
 from clnm.imaging.dicom import parse_dicom
@@ -37,7 +37,7 @@ _CUT = frozenset(
 class Task:
     """One file to look at. `place` is its absolute path as text; it prints nothing."""
 
-    root: Path
+    root: Root
     place: str
     entry: Entry
 
@@ -52,7 +52,7 @@ class Look:
     """Rows of the index table by the image's place."""
     frames: Mapping[str, int]
     """Frame named by a mask, by image stem."""
-    masks: Mapping[str, Sequence[tuple[Path, bytes]]]
+    masks: Mapping[str, Sequence[tuple[Root, bytes]]]
     """Where the masks of an image lie, by image stem: they choose among several ultrasound regions."""
     max_still_copying_ns: int
     now_ns: int
@@ -80,7 +80,7 @@ def look_at(look: Look, task: Task) -> Sight:
         return Sight(_refused(look, entry, RefusedError(Reason(entry.reason), entry.detail)))
     try:
         content = read(task.root, entry.path)
-        entry = replace(entry, sha256=hashlib.sha256(content).hexdigest())
+        entry = replace(entry, size_bytes=entry.size_bytes or len(content), sha256=hashlib.sha256(content).hexdigest())
         return _see(look, replace(task, entry=entry), content)
     except RefusedError as error:
         refusal = error
@@ -92,6 +92,8 @@ def look_at(look: Look, task: Task) -> Sight:
 def refused(entry: Entry, reason: Reason, detail: str = "") -> Entry:
     """The entry in the state that a reason means."""
     status = FileStatus.IGNORED if reason in _QUIET else FileStatus.QUARANTINED
+    if reason is Reason.NOT_FETCHED:
+        status = FileStatus.PENDING
     return replace(entry, status=status, reason=reason.value, detail=detail)
 
 

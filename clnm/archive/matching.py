@@ -27,6 +27,14 @@ class Match:
     """`a_mask_1` beside `a_mask` is another lesion: its labels are counted on from the part's number."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class MaskOf:
+    """The image that the index table names for a mask: its place's key, and who drew it."""
+
+    image_file_key: str
+    reader: str
+
+
 def match_stem(mask_stem: str, image_stems: Mapping[str, object] | AbstractSet[str]) -> Match | None:
     """The image stem that a mask's stem starts with, after its endings (`_mask`, `_r2`, `_f012`) are taken off.
 

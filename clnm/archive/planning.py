@@ -12,14 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clnm.archive.center import CenterArchive, place_of
+from clnm.archive.center import CenterArchive
 from clnm.archive.difference import compare, silently_changed
 from clnm.archive.index import Index, read_index
 from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.looking import Task, refused, stem_of
-from clnm.archive.matching import frames_named, is_mask_stem, match_stem, starts_of
+from clnm.archive.matching import MaskOf, frames_named, is_mask_stem, match_stem, starts_of
 from clnm.archive.pseudonyms import Pseudonyms
-from clnm.archive.settling import MaskOf
+from clnm.archive.sources import Root, listed_folders, place_of, real_place
 from clnm.archive.tables import Sheet
 from clnm.archive.walk import FoundFile, name_of, printable
 from clnm.entities import FileStatus, Reason
@@ -36,7 +36,7 @@ _BYTE_SUFFIXES = tuple(suffix.encode() for suffix in SUFFIXES)
 class Plan:
     """The files to look at, and what is known beforehand about how they belong together."""
 
-    roots: Mapping[str, Path]
+    roots: Mapping[str, Root]
     tasks: list[Task]
     """Everything but masks."""
     mask_tasks: list[Task]
@@ -46,7 +46,7 @@ class Plan:
     index: Index
     masks_of: Mapping[str, MaskOf]
     frames: Mapping[str, int]
-    masks_by_stem: Mapping[str, list[tuple[Path, bytes]]]
+    masks_by_stem: Mapping[str, list[tuple[Root, bytes]]]
 
     @staticmethod
     def fresh(task: Task) -> Task:
@@ -60,7 +60,7 @@ class _Planner:
     known: Ledger
     pseudonyms: Pseudonyms
     seen_at: datetime
-    roots: dict[str, Path]
+    roots: dict[str, Root]
     tables: frozenset[str]
     mask_folders: tuple[str, ...]
     index: Index = field(default_factory=Index)
@@ -87,7 +87,7 @@ class _Planner:
             file_key=key,
             source=source,
             path=file.path,
-            size_bytes=file.size_bytes,
+            size_bytes=max(0, file.size_bytes),
             mtime_ns=file.mtime_ns,
             inode=file.inode,
             kind=Kind.IMAGE,
@@ -96,11 +96,11 @@ class _Planner:
             last_seen_at=self.seen_at,
             stem=stem_of(printable(name_of(file.path))),
         )
-        return entry if file.refusal is None else refused(entry, file.refusal)
+        return entry if file.refusal is None else refused(entry, file.refusal, file.detail)
 
     def place(self, entry: Entry) -> str:
         """A file's absolute path as text; a member's is that of its archive and its own."""
-        return place_of(os.path.realpath(self.roots[entry.source]), entry.path)
+        return place_of(real_place(self.roots[entry.source]), entry.path)
 
     def kind_of(self, place: str, name: str) -> Kind:
         """A configured table; a mask by the index, its ending, its folder or its stem; else (maybe) an image."""
@@ -139,12 +139,15 @@ def make_plan(
         tables=frozenset(os.path.realpath(path) for path in center.tables.values()),
         mask_folders=tuple(os.path.realpath(path) + "/" for path in center.masks),
     )
-    differences = {source: compare(files, known, source) for source, files in found.items()}
+    differences = {
+        source: compare(files, known, source, within=listed_folders(roots[source])) for source, files in found.items()
+    }
     for source, difference in differences.items():
         if difference.is_a_gone_mount:
             raise NothingToDoError(
-                f"center {center.name}: {len(difference.gone)} of {difference.known_count} known files of {source} are "
-                "not there; the mount is gone, or half an archive was moved: mount it, or mend [[center]] archive"
+                f"center {center.name}: {difference.vanished_count} of {difference.known_count} known files of "
+                f"{source} are not there; the mount is gone, or half an archive was moved: mount it, or mend "
+                "[[center]] archive"
             )
     rotten = silently_changed(known, roots, seen_at.toordinal())
     has_news = is_index_news or bool(rotten) or any(difference.changed for difference in differences.values())
@@ -164,17 +167,17 @@ def make_plan(
     return _plan(planner, gone)
 
 
-def tasks_of(entries: Iterable[Entry], roots: Mapping[str, Path]) -> list[Task]:
+def tasks_of(entries: Iterable[Entry], roots: Mapping[str, Root]) -> list[Task]:
     """The tasks of looking at some files."""
-    real = {source: os.path.realpath(root) for source, root in roots.items()}
+    real = {source: real_place(root) for source, root in roots.items()}
     return [Task(roots[e.source], place_of(real[e.source], e.path), e) for e in entries]
 
 
-def _pictures(roots: Mapping[str, Path], found: Mapping[str, Sequence[FoundFile]]) -> dict[str, list[_Where]]:
+def _pictures(roots: Mapping[str, Root], found: Mapping[str, Sequence[FoundFile]]) -> dict[str, list[_Where]]:
     """All files that can be pictures or masks, by place; two members of one archive can have one place."""
     pictures: dict[str, list[_Where]] = defaultdict(list)
     for source, files in found.items():
-        root = os.path.realpath(roots[source])
+        root = real_place(roots[source])
         for file in files:
             if file.refusal is None and is_mask_name(name_of(file.path)):
                 pictures[place_of(root, file.path)].append((source, file.path))
@@ -258,7 +261,7 @@ def _masks_of(planner: _Planner, masks: Iterable[tuple[str, str]]) -> dict[str, 
 
 def _hints(
     planner: _Planner, tasks: Sequence[Task], mask_tasks: Sequence[Task]
-) -> tuple[dict[str, int], dict[str, list[tuple[Path, bytes]]]]:
+) -> tuple[dict[str, int], dict[str, list[tuple[Root, bytes]]]]:
     """By image stem: the frame that a mask's ending names, and where its masks lie."""
     stems = {task.entry.stem for task in tasks if task.entry.kind is Kind.IMAGE}
     places = [(task.entry.stem, task.root, task.entry.path) for task in mask_tasks]
@@ -266,7 +269,7 @@ def _hints(
         is_mask = pc.equal(planner.known.column("kind"), Kind.MASK.value)
         masks = planner.known.files.filter(is_mask).select(["stem", "source", "path"])
         places += [(row["stem"], planner.roots[row["source"]], row["path"]) for row in masks.to_pylist()]
-    by_stem: dict[str, list[tuple[Path, bytes]]] = defaultdict(list)
+    by_stem: dict[str, list[tuple[Root, bytes]]] = defaultdict(list)
     for stem, root, path in places:
         match = match_stem(stem, stems)
         if match is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.looking import Sight, refused
-from clnm.archive.matching import match_stem, nearest_image, reader_code, starts_of
+from clnm.archive.matching import MaskOf, match_stem, nearest_image, reader_code, starts_of
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.entities import FileStatus, Image, Reason, Roi, SpacingSource
 from clnm.imaging import cache
@@ -21,14 +21,6 @@ from clnm.imaging.refusal import RefusedError
 from clnm.imaging.regions import Region
 
 _HAD_ROWS = frozenset({FileStatus.INGESTED, FileStatus.GONE})
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class MaskOf:
-    """The image that the index table names for a mask: its place's key, and who drew it."""
-
-    image_file_key: str
-    reader: str
 
 
 @dataclass(slots=True, repr=False)
@@ -114,7 +106,8 @@ class Settling:
                 self._accept(sight, entry)
 
     def settle_masks(self, sights: Sequence[Sight], masks_of: Mapping[str, MaskOf]) -> None:
-        """Masks, fitted to their ingested image. `masks_of`: what the index table says, by mask file_key."""
+        """Masks, fitted to their image; `masks_of`: what the index says, by key. One whose image may come waits."""
+        is_more_to_come = any(entry.reason == Reason.NOT_FETCHED for entry in self.entries.values())
         masks = [sight.entry for sight in sights]
         self._recall("stem", sorted({start for mask in masks for start in starts_of(mask.stem)}))
         self._recall("file_key", [masks_of[m.file_key].image_file_key for m in masks if m.file_key in masks_of])
@@ -126,6 +119,8 @@ class Settling:
                     entry = self._fit(sight, masks_of)
                 except RefusedError as refusal:
                     entry = refused(replace(entry, image_key=None), refusal.reason, refusal.detail)
+                    if is_more_to_come and refusal.reason is Reason.MASK_WITHOUT_IMAGE:
+                        entry = replace(entry, status=FileStatus.PENDING)
             self.accepted.add(self._keep(entry))
 
     def disturbed_masks(self, looked_at: Container[str]) -> list[Entry]:
@@ -156,7 +151,8 @@ class Settling:
                 entry, first_seen_at=old.first_seen_at, last_seen_at=old.last_seen_at, attempts=old.attempts
             )
         elif old is not None:
-            entry = replace(entry, first_seen_at=old.first_seen_at, attempts=old.attempts + 1)
+            attempts = old.attempts + (old.status is not FileStatus.PENDING)
+            entry = replace(entry, first_seen_at=old.first_seen_at, attempts=attempts)
         self.entries[entry.file_key] = entry
         return entry
 

@@ -31,6 +31,7 @@ _MEMBER = re.compile(rb"^(?:(.*?\.(?:zip|tar|tar\.gz|tgz))!)?(\d{7}):", re.IGNOR
 _LOCK = threading.Lock()
 """Members of a tar file are read one at a time: it has one position."""
 
+_HIDING = frozenset({Reason.PERMISSION, Reason.ARCHIVE_TRUNCATED, Reason.IO_ERROR, Reason.NOT_DELIVERED})
 Member = tuple[int, str, int, Reason | None]
 
 
@@ -44,11 +45,12 @@ class FoundFile(NamedTuple):
     inode: int
     refusal: Reason | None = None
     """Set where it cannot even be opened."""
+    detail: str = ""
 
     @property
     def hides(self) -> tuple[bytes, ...]:
         """The starts of all paths that cannot be seen because this folder or archive cannot be read."""
-        if self.refusal in {Reason.PERMISSION, Reason.ARCHIVE_TRUNCATED, Reason.IO_ERROR}:
+        if self.refusal in _HIDING:
             return (b"",) if self.path == b"." else (self.path + b"/", self.path + _SEPARATOR)
         return ()
 

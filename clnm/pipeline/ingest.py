@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from clnm.archive.intake import Intake, take_in
+from clnm.archive.intake import CenterArchive, Intake, take_in
 from clnm.archive.ledger import Ledger
 from clnm.entities import ClinicalRow, FileStatus
 from clnm.errors import QuarantineLimitError
@@ -21,21 +23,58 @@ from clnm.store import Batch
 SETTLE_SECONDS = 60.0
 """A file touched within the last minute may still be being copied: it stays pending until a later look."""
 
+FETCHED_AT_ONCE = 500
+"""New instances of DICOMweb servers between two commits."""
+DAYS_BETWEEN_WHOLE_LISTS = 7
+
 
 def ingest_center(run: Run, center: str) -> None:
     """Look at `center`'s archive; commit what changed since the last look in one atomic step.
 
+    What DICOMweb servers hold is fetched and committed some at a time: a run that is killed has lost the last few.
+
     Raises:
-        NothingToDoError: the archive is missing, empty, or most of it vanished.
+        NothingToDoError: the archive is missing, empty, or most of it vanished; or a server is away.
         ConfigurationError: a table or a column that the configuration names is not there.
     """
     installation = run.installation
     _make_private(installation.root / "private")
-    known = _read_ledger(run, center)
+    archive = _look_back(run, installation.center_archive(center))
+    try:
+        for number in itertools.count():
+            intake = _look(run, archive)
+            _keep(run, center, intake, number)
+            away = [source for source, server in archive.servers.items() if server.is_away]
+            if intake.is_whole or away:
+                break
+    finally:
+        for server in archive.servers.values():
+            server.close()
+    _complain_if_too_many(run, center, intake)
+    if away:
+        raise archive.away(away[0])
+
+
+def _look_back(run: Run, archive: CenterArchive) -> CenterArchive:
+    """The same archive, with servers asked for recent studies alone where all of them were asked for before.
+
+    A server is asked for all of its studies at first, until all of them are fetched, and once a week.
+    """
+    days = run.installation.lookback_days(archive.name)
+    known = _read_ledger(run, archive.name)
+    is_due = run.started_at.toordinal() % DAYS_BETWEEN_WHOLE_LISTS == 0
+    for source, server in archive.servers.items():
+        if days and not is_due and known.is_fetched(source):
+            server.since = (run.started_at - timedelta(days=days)).date()
+    return archive
+
+
+def _look(run: Run, archive: CenterArchive) -> Intake:
+    installation = run.installation
     with ThreadPoolExecutor(installation.workers) as pool:
-        intake = take_in(
-            installation.center_archive(center),
-            known,
+        return take_in(
+            archive,
+            _read_ledger(run, archive.name),
             pseudonyms=installation.pseudonyms(),
             variables=installation.settings.variables(),
             outcome=installation.settings.outcome.name,
@@ -43,17 +82,19 @@ def ingest_center(run: Run, center: str) -> None:
             seen_at=run.started_at,
             now_ns=time.time_ns(),
             settle_seconds=SETTLE_SECONDS,
+            max_fetched=FETCHED_AT_ONCE,
             map_files=pool.map,
         )
-    if intake.is_empty:
-        run.count("ingest", center, intake.counts)
-        return
-    _write_ledger(run, center, intake.ledger)
-    with run.commit() as batch:
-        _stage(batch, center, intake)
-        batch.keep(_ledger_name(center), _ledger_path(run, center))
+
+
+def _keep(run: Run, center: str, intake: Intake, number: int) -> None:
+    if not intake.is_empty:
+        path = f"private/ledger/{center}-{run.run_id}-{number}.parquet"
+        _write_ledger(run.installation.root / path, intake.ledger)
+        with run.commit() as batch:
+            _stage(batch, center, intake)
+            batch.keep(_ledger_name(center), path)
     run.count("ingest", center, intake.counts)
-    _complain_if_too_many(run, center, intake)
 
 
 def _stage(batch: Batch, center: str, intake: Intake) -> None:
@@ -99,10 +140,6 @@ def _ledger_name(center: str) -> str:
     return f"ledger/{center}"
 
 
-def _ledger_path(run: Run, center: str) -> str:
-    return f"private/ledger/{center}-{run.run_id}.parquet"
-
-
 def _read_ledger(run: Run, center: str) -> Ledger:
     kept = run.installation.store.kept(_ledger_name(center))
     return Ledger.empty() if kept is None else Ledger.read(run.installation.root / kept)
@@ -114,8 +151,7 @@ def _make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _write_ledger(run: Run, center: str, ledger: Ledger) -> None:
-    path = run.installation.root / _ledger_path(run, center)
+def _write_ledger(path: Path, ledger: Ledger) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for left_by_a_killed_run in path.parent.glob("*.scratch"):
         left_by_a_killed_run.unlink()

@@ -6,12 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from clnm.archive.center import login_variable
+from clnm.archive.dicomweb import SCHEME, WebArchive
 from clnm.archive.intake import CenterArchive
 from clnm.archive.pseudonyms import Pseudonyms
+from clnm.archive.sources import Root
 from clnm.archive.tables import TableFormat
 from clnm.entities import Role
 from clnm.errors import ConfigurationError, nearest
-from clnm.settings import CenterSettings, Settings, read_pseudonym_key, read_settings
+from clnm.settings import CenterSettings, Settings, read_authorization, read_pseudonym_key, read_settings
 from clnm.store import Store
 
 
@@ -52,20 +55,34 @@ class Installation:
         """A path of the file, made absolute."""
         return (self.home / relative).absolute()
 
+    def root_of(self, entry: str, center: str) -> Root:
+        """An archive entry: a path, or a DICOMweb server with its login from the environment."""
+        if not entry.startswith(SCHEME):
+            return self.path(entry)
+        variables = (login_variable(kind, center) for kind in ("TOKEN", "USER", "PASSWORD"))
+        return WebArchive(entry.removeprefix(SCHEME), read_authorization(*variables))
+
     def center_archive(self, name: str) -> CenterArchive:
         """What intake is told of one center.
 
         Raises:
             ConfigurationError: no such center.
         """
-        found = [center for center in self.settings.center if center.name == name]
-        if not found:
-            raise ConfigurationError(f"no center {name!r}; {nearest(name, self.centers)}")
-        return self._archive(found[0])
+        return self._archive(self._center(name))
+
+    def lookback_days(self, name: str) -> int:
+        """Of how many days a center's DICOMweb servers list studies; 0: of all."""
+        return self._center(name).dicomweb.lookback_days
 
     def pseudonyms(self) -> Pseudonyms:
         """The keyed hashes of this installation."""
         return Pseudonyms(read_pseudonym_key(self.path(self.settings.pseudonyms.key_file)))
+
+    def _center(self, name: str) -> CenterSettings:
+        found = [center for center in self.settings.center if center.name == name]
+        if not found:
+            raise ConfigurationError(f"no center {name!r}; {nearest(name, self.centers)}")
+        return found[0]
 
     def _archive(self, center: CenterSettings) -> CenterArchive:
         def optional(relative: str | None) -> Path | None:
@@ -75,7 +92,7 @@ class Installation:
         return CenterArchive(
             name=center.name,
             role=center.role,
-            archive=tuple(self.path(entry) for entry in center.archive),
+            archive=tuple(self.root_of(entry, center.name) for entry in center.archive),
             masks=tuple(self.path(entry) for entry in center.masks),
             index=optional(center.index),
             clinical=optional(center.clinical),

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from clnm.archive.dicomweb import AwayError
 from clnm.errors import ConfigurationError, UserError
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.settings import default_radiomics, make_pseudonym_key, template
@@ -47,9 +48,8 @@ def examine_installation(config: Path) -> list[dict[str, Any]]:
     findings.append(_check("pseudonym key", installation.pseudonyms))
     for center in installation.settings.center:
         for number, entry in enumerate(center.archive):
-            findings.append(
-                _reachable(f"center {center.name}: archive {center.name}/{number}", installation.path(entry))
-            )
+            what = f"center {center.name}: archive {center.name}/{number}"
+            findings.append(_answering(what, installation, entry, center.name))
         for key in ("index", "clinical", "outcomes"):
             value = getattr(center, key)
             if value is not None:
@@ -82,6 +82,17 @@ def _reachable(what: str, path: Path) -> dict[str, Any]:
     if not os.access(path, os.R_OK):
         return {"ok": False, "what": f"{what} cannot be read by this user"}
     return {"ok": True, "what": f"{what} is readable"}
+
+
+def _answering(what: str, installation: Installation, entry: str, center: str) -> dict[str, Any]:
+    try:
+        root = installation.root_of(entry, center)
+        if isinstance(root, Path):
+            return _reachable(what, root)
+        root.greet()
+    except (AwayError, ConfigurationError) as error:
+        return {"ok": False, "what": f"{what}: {error}"}
+    return {"ok": True, "what": f"{what} answers"}
 
 
 def _writable(root: Path) -> dict[str, Any]:

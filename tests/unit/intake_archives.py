@@ -130,7 +130,7 @@ class Hospital:
     def archive(self):
         return self.directory / "archive"
 
-    def look(self, *, settle_seconds=0.0, now_ns=None, map_files=map):
+    def look(self, *, settle_seconds=0.0, now_ns=None, max_fetched=None, map_files=map):
         ledger = self.directory / f"ledger-{self.looks}.parquet"
         known = Ledger.read(ledger) if self.looks else Ledger.empty()
         self.looks += 1
@@ -145,6 +145,7 @@ class Hospital:
             seen_at=seen_at,
             now_ns=int(seen_at.timestamp() * 1e9) if now_ns is None else now_ns,
             settle_seconds=settle_seconds,
+            max_fetched=max_fetched,
             map_files=map_files,
         )
         intake.ledger.write(self.directory / f"ledger-{self.looks}.parquet")
