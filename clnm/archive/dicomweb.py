@@ -32,7 +32,7 @@ UNKNOWN_SIZE = -1
 """QIDO tells no size."""
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.3
 _SECONDS = {"connect": 10.0, "read": 120.0, "write": 30.0, "pool": 120.0}
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
 _SOP_CLASS, _MODALITY, _IN_STUDY, _IN_SERIES = "00080016", "00080060", "00201208", "00201209"
 _STUDY, _SERIES, _INSTANCE, _SERIES_COUNT = "0020000D", "0020000E", "00080018", "00201206"
