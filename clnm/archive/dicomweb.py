@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clnm.archive.headers import is_wanted
+from clnm.archive.headers import may_be_wanted
 from clnm.archive.walk import MAX_BYTES, FoundFile
 from clnm.entities import Reason
 from clnm.imaging.dicom import standard_uid
@@ -238,7 +238,7 @@ def _refusal(status: int) -> Exception:
 def _found(listed: _Listed) -> FoundFile:
     """An instance; one of a class that is not for us need not be fetched to be ignored."""
     path = f"{listed.study}/{listed.series}/{listed.instance}".encode()
-    if listed.sop_class and not is_wanted(listed.sop_class, listed.modality):
+    if listed.sop_class and not may_be_wanted(listed.sop_class, listed.modality):
         return FoundFile(path, UNKNOWN_SIZE, 0, 0, Reason.SOP_CLASS, standard_uid(listed.sop_class))
     return FoundFile(path, UNKNOWN_SIZE, 0, 0)
 

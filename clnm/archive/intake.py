@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clnm.archive.center import CenterArchive
 from clnm.archive.emitting import TableRows, changes, file_asides, table_asides, unmatched_asides
-from clnm.archive.ledger import Entry, Ledger
+from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.looking import Look, Sight, Task, look_at, refused
 from clnm.archive.planning import Plan, make_plan, tasks_of
 from clnm.archive.pseudonyms import Pseudonyms
@@ -153,14 +153,22 @@ def _demand_outcome(center: CenterArchive, sheets: Mapping[str, Sheet], outcome:
 
 
 def _look_at_all(look: Look, plan: Plan, settling: Settling, map_files: MapFiles) -> None:
-    """Everything but masks first, then masks; those of images that changed are looked at again."""
+    """Everything but masks first, then masks (and what turned out to be one); those of changed images again."""
     work = partial(look_at, look)
+    segmentations = []
     for portion in _portions(plan.tasks):
-        settling.settle_files(list(map_files(work, portion)))
-    looked_at = {task.entry.file_key for task in plan.mask_tasks}
+        sights = list(map_files(work, portion))
+        settling.settle_files([sight for sight in sights if sight.entry.kind is not Kind.MASK])
+        segmentations += [
+            replace(task, entry=replace(task.entry, kind=Kind.MASK))
+            for task, sight in zip(portion, sights, strict=True)
+            if sight.entry.kind is Kind.MASK
+        ]
+    mask_tasks = [*plan.mask_tasks, *segmentations]
+    looked_at = {task.entry.file_key for task in mask_tasks}
     again = tasks_of(settling.disturbed_masks(looked_at), plan.roots)
     settling.before = {**settling.before, **{task.entry.file_key: task.entry for task in again}}
-    for portion in _portions([*plan.mask_tasks, *(plan.fresh(task) for task in again)]):
+    for portion in _portions([*mask_tasks, *(plan.fresh(task) for task in again)]):
         settling.settle_masks(list(map_files(work, portion)), plan.masks_of)
 
 
