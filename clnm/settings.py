@@ -61,6 +61,7 @@ class PseudonymSettings(_Table):
     """`[pseudonyms]`."""
 
     key_file: str = "secrets/pseudonym.key"
+    link_file: str = "secrets/link.pub"
 
 
 class TableSettings(_Table):

@@ -16,6 +16,7 @@ from pathlib import Path
 from clnm.archive.center import CenterArchive
 from clnm.archive.emitting import TableRows, changes, file_asides, table_asides, unmatched_asides
 from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.links import seal
 from clnm.archive.looking import Look, Sight, Task, look_at, refused
 from clnm.archive.planning import Plan, make_plan, tasks_of
 from clnm.archive.pseudonyms import Pseudonyms
@@ -77,6 +78,7 @@ def take_in(
     now_ns: int,
     settle_seconds: float = 0.0,
     max_fetched: int | None = None,
+    link_half: bytes | None = None,
     map_files: MapFiles = map,
 ) -> Intake:
     """Look at `center`'s archive.
@@ -92,6 +94,7 @@ def take_in(
         now_ns: the clock against which a file is "touched a moment ago".
         settle_seconds: how long a file that is not whole may still be being copied.
         max_fetched: how many new instances are fetched from DICOMweb servers; the others wait for the next look.
+        link_half: the public half of the link key; None: who a patient is, is not kept.
         map_files: a map over first looks that keeps the order, such as a thread pool's.
 
     Raises:
@@ -122,7 +125,16 @@ def take_in(
             told.said = set(known.emitted)
         else:
             _tell(told, sheets, variables, outcome, plan)
+        sealed = _seal(known, {**told.raw_ids, **settling.patients}, link_half)
+    known = replace(known, links={**known.links, **sealed})
     return replace(_result(center, known, settling, told, digest), is_whole=tasks == plan.tasks)
+
+
+def _seal(known: Ledger, raw_ids: Mapping[str, str], link_half: bytes | None) -> dict[str, bytes]:
+    """The links that are not kept yet."""
+    if link_half is None:
+        return {}
+    return {key: seal(link_half, key, raw) for key, raw in raw_ids.items() if key not in known.links}
 
 
 def _read_tables(

@@ -71,6 +71,8 @@ class Sight:
     transfer_syntax: str = ""
     decoder: str = ""
     spacing_source: SpacingSource = SpacingSource.NONE
+    patient_id: str = ""
+    """The hospital's own: it goes into the sealed link, and nowhere else."""
     pixels: np.ndarray | None = None
     """The luminance of the ultrasound region: the burned-in strip around it never leaves the look."""
     labels: LabelImage | None = None
@@ -161,7 +163,8 @@ def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
         acquired_at=header.acquired_at,
         region_count=len(regions),
     )
-    return _seen(known, frame, region, header.manufacturer, header.model)
+    sight = _seen(known, frame, region, header.manufacturer, header.model)
+    return replace(sight, patient_id=header.patient_id)
 
 
 def _see_picture(look: Look, task: Task, content: bytes) -> Sight:
@@ -189,7 +192,7 @@ def _see_picture(look: Look, task: Task, content: bytes) -> Sight:
         study_key=keys.study(look.center, row.study or f"{row.patient}\x00{day}"),
         acquired_at=row.acquired_at,
     )
-    return _seen(known, frame, region, row.manufacturer, row.model)
+    return replace(_seen(known, frame, region, row.manufacturer, row.model), patient_id=row.patient)
 
 
 def _seen(entry: Entry, frame: Frame, region: Region, manufacturer: str, model: str) -> Sight:

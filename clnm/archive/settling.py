@@ -37,6 +37,8 @@ class Settling:
     images: list[Image] = field(default_factory=list)
     rois: list[Roi] = field(default_factory=list)
     accepted: Accepted = field(default_factory=Accepted)
+    patients: dict[str, str] = field(default_factory=dict)
+    """The hospital's own ids, by patient_key."""
 
     def settle_gone(self, entries: Iterable[Entry]) -> None:
         """Files that are no longer there. Their rows stay."""
@@ -53,6 +55,8 @@ class Settling:
         for sight in sights:
             entry = self._keep(self._conflict(sight.entry))
             self.accepted.add(entry)
+            if entry.patient_key is not None and sight.patient_id:
+                self.patients[entry.patient_key] = sight.patient_id
             if entry.kind is Kind.IMAGE and entry.status is FileStatus.INGESTED:
                 self._accept(sight, entry)
 

@@ -36,6 +36,7 @@ def init(directory: Annotated[Path, typer.Argument(help="A new or empty folder."
         lambda: [
             f"wrote {result['config']}: say where your archives are, then `clnm --config {result['config']} doctor`",
             f"pseudonym key: {result['key']}; keep a copy, without it no patient is found again",
+            f"link key: {result['link_key']}; move it to whoever may know who a patient is, intake does not need it",
         ],
     )
 
