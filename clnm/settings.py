@@ -16,7 +16,7 @@ import stat
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -28,7 +28,9 @@ MIN_KEY_BYTES = 32
 _KEY_VARIABLE = "CLNM_PSEUDONYM_KEY"
 _LOGIN_VARIABLE = "CLNM_DICOMWEB_"
 _SERVER = re.compile(r"dicomweb\+https?://[^/@?#\s]+(/[^@?#\s]*)?")
-_NOT_IN_HASH = {"compute", "schedule", "monitor", "pseudonyms", "store"}
+_AE_TITLE = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"
+"""Up to 16 printable characters but the backslash (PS3.5 6.2); spaces at the ends mean nothing."""
+_NOT_IN_HASH = {"compute", "schedule", "monitor", "pseudonyms", "receive", "store"}
 """Tables of the file that change no stored value, or that name places."""
 
 
@@ -59,6 +61,7 @@ class PseudonymSettings(_Table):
     """`[pseudonyms]`."""
 
     key_file: str = "secrets/pseudonym.key"
+    link_file: str = "secrets/link.pub"
 
 
 class TableSettings(_Table):
@@ -157,6 +160,16 @@ class MonitorSettings(_Table):
     false_alarm_rate: float = Field(default=0.05, gt=0, lt=1)
 
 
+class ReceiveSettings(_Table):
+    """`[receive]`."""
+
+    center: str = ""
+    address: str = "127.0.0.1"
+    port: int = Field(default=11112, ge=0, le=65535)
+    ae_title: str = Field(default="CLNM", pattern=_AE_TITLE)
+    callers: tuple[Annotated[str, Field(pattern=_AE_TITLE)], ...] = ()
+
+
 class ScheduleSettings(_Table):
     """`[schedule]`."""
 
@@ -179,6 +192,7 @@ class Settings(BaseSettings):
     compute: ComputeSettings = ComputeSettings()
     quality: QualitySettings = QualitySettings()
     monitor: MonitorSettings = MonitorSettings()
+    receive: ReceiveSettings = ReceiveSettings()
     schedule: ScheduleSettings = ScheduleSettings()
 
     @classmethod

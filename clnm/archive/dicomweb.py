@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clnm.archive.headers import is_wanted
+from clnm.archive.headers import may_be_wanted
 from clnm.archive.walk import MAX_BYTES, FoundFile
 from clnm.entities import Reason
 from clnm.imaging.dicom import standard_uid
@@ -32,7 +32,7 @@ UNKNOWN_SIZE = -1
 """QIDO tells no size."""
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.3
 _SECONDS = {"connect": 10.0, "read": 120.0, "write": 30.0, "pool": 120.0}
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
 _SOP_CLASS, _MODALITY, _IN_STUDY, _IN_SERIES = "00080016", "00080060", "00201208", "00201209"
 _STUDY, _SERIES, _INSTANCE, _SERIES_COUNT = "0020000D", "0020000E", "00080018", "00201206"
@@ -238,7 +238,7 @@ def _refusal(status: int) -> Exception:
 def _found(listed: _Listed) -> FoundFile:
     """An instance; one of a class that is not for us need not be fetched to be ignored."""
     path = f"{listed.study}/{listed.series}/{listed.instance}".encode()
-    if listed.sop_class and not is_wanted(listed.sop_class, listed.modality):
+    if listed.sop_class and not may_be_wanted(listed.sop_class, listed.modality):
         return FoundFile(path, UNKNOWN_SIZE, 0, 0, Reason.SOP_CLASS, standard_uid(listed.sop_class))
     return FoundFile(path, UNKNOWN_SIZE, 0, 0)
 

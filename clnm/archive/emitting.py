@@ -45,6 +45,8 @@ class TableRows:
     outcomes: list[OutcomeRow] = field(default_factory=list)
     asides: dict[Place, Aside] = field(default_factory=dict)
     patients: set[str] = field(default_factory=set)
+    raw_ids: dict[str, str] = field(default_factory=dict)
+    """The hospital's own ids, by patient_key."""
 
     def read_clinical(self, sheet: Sheet, variables: Sequence[ClinicalVariable]) -> None:
         """Every row as typed values; what cannot be used is null and listed."""
@@ -89,6 +91,7 @@ class TableRows:
             return None
         key = self.pseudonyms.patient(self.center, raw)
         self.patients.add(key)
+        self.raw_ids[key] = raw
         return key
 
     def _frame(self, sheet: Sheet, row: Sequence[str], key: str) -> tuple[str | None, datetime | None, datetime | None]:

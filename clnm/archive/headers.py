@@ -11,6 +11,7 @@ from typing import Any
 from clnm.entities import Reason
 from clnm.imaging.dicom import standard_uid
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
+from clnm.imaging.segmentations import SEGMENTATION, drawn_on
 
 _ULTRASOUND = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{ending}"
@@ -56,14 +57,29 @@ def is_wanted(sop_class: str, modality: str) -> bool:
     return sop_class in _ULTRASOUND or (sop_class in _SCREENSHOTS and modality in _SCREENSHOT_MODALITIES)
 
 
+def may_be_wanted(sop_class: str, modality: str) -> bool:
+    """Whether an object has to be read to know if it is for us: an image, or a segmentation of one."""
+    return sop_class == SEGMENTATION or is_wanted(sop_class, modality)
+
+
+def is_segmentation(dataset: Any) -> bool:
+    """Whether a file is a segmentation, and not one of images that are not for us."""
+    if _sop_class(dataset) != SEGMENTATION:
+        return False
+    try:
+        classes = {sop_class for sop_class, _, _ in drawn_on(dataset)}
+    except UNTRUSTED:
+        return True  # its own look says what is wrong with it
+    return not classes or any(is_wanted(sop_class, "") for sop_class in classes)
+
+
 def demand_ultrasound(dataset: Any) -> None:
     """Refuse what is no ultrasound image (or screenshot of one) by its class.
 
     Raises:
         RefusedError: the class is another, or missing.
     """
-    meta = getattr(dataset, "file_meta", None)
-    sop_class = _text(dataset, "SOPClassUID") or (_text(meta, "MediaStorageSOPClassUID") if meta else "")
+    sop_class = _sop_class(dataset)
     if is_wanted(sop_class, _text(dataset, "Modality")):
         return
     if not sop_class:
@@ -96,6 +112,11 @@ def without_names(text: str, names: Iterable[str]) -> str:
     """`text` of at most 64 characters, or nothing where it shares a word of four letters or more with `names`."""
     named = {word.casefold() for name in names for word in _WORD.findall(name.replace("^", " "))}
     return "" if named & {word.casefold() for word in _WORD.findall(text)} else text[:64]
+
+
+def _sop_class(dataset: Any) -> str:
+    meta = getattr(dataset, "file_meta", None)
+    return _text(dataset, "SOPClassUID") or (_text(meta, "MediaStorageSOPClassUID") if meta else "")
 
 
 def _text(dataset: Any, name: str) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from clnm.archive.center import CenterArchive
 from clnm.archive.emitting import TableRows, changes, file_asides, table_asides, unmatched_asides
-from clnm.archive.ledger import Entry, Ledger
+from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.links import seal
 from clnm.archive.looking import Look, Sight, Task, look_at, refused
 from clnm.archive.planning import Plan, make_plan, tasks_of
 from clnm.archive.pseudonyms import Pseudonyms
@@ -77,6 +78,7 @@ def take_in(
     now_ns: int,
     settle_seconds: float = 0.0,
     max_fetched: int | None = None,
+    link_half: bytes | None = None,
     map_files: MapFiles = map,
 ) -> Intake:
     """Look at `center`'s archive.
@@ -92,6 +94,7 @@ def take_in(
         now_ns: the clock against which a file is "touched a moment ago".
         settle_seconds: how long a file that is not whole may still be being copied.
         max_fetched: how many new instances are fetched from DICOMweb servers; the others wait for the next look.
+        link_half: the public half of the link key; None: who a patient is, is not kept.
         map_files: a map over first looks that keeps the order, such as a thread pool's.
 
     Raises:
@@ -122,7 +125,16 @@ def take_in(
             told.said = set(known.emitted)
         else:
             _tell(told, sheets, variables, outcome, plan)
+        sealed = _seal(known, {**told.raw_ids, **settling.patients}, link_half)
+    known = replace(known, links={**known.links, **sealed})
     return replace(_result(center, known, settling, told, digest), is_whole=tasks == plan.tasks)
+
+
+def _seal(known: Ledger, raw_ids: Mapping[str, str], link_half: bytes | None) -> dict[str, bytes]:
+    """The links that are not kept yet."""
+    if link_half is None:
+        return {}
+    return {key: seal(link_half, key, raw) for key, raw in raw_ids.items() if key not in known.links}
 
 
 def _read_tables(
@@ -153,14 +165,22 @@ def _demand_outcome(center: CenterArchive, sheets: Mapping[str, Sheet], outcome:
 
 
 def _look_at_all(look: Look, plan: Plan, settling: Settling, map_files: MapFiles) -> None:
-    """Everything but masks first, then masks; those of images that changed are looked at again."""
+    """Everything but masks first, then masks (and what turned out to be one); those of changed images again."""
     work = partial(look_at, look)
+    segmentations = []
     for portion in _portions(plan.tasks):
-        settling.settle_files(list(map_files(work, portion)))
-    looked_at = {task.entry.file_key for task in plan.mask_tasks}
+        sights = list(map_files(work, portion))
+        settling.settle_files([sight for sight in sights if sight.entry.kind is not Kind.MASK])
+        segmentations += [
+            replace(task, entry=replace(task.entry, kind=Kind.MASK))
+            for task, sight in zip(portion, sights, strict=True)
+            if sight.entry.kind is Kind.MASK
+        ]
+    mask_tasks = [*plan.mask_tasks, *segmentations]
+    looked_at = {task.entry.file_key for task in mask_tasks}
     again = tasks_of(settling.disturbed_masks(looked_at), plan.roots)
     settling.before = {**settling.before, **{task.entry.file_key: task.entry for task in again}}
-    for portion in _portions([*plan.mask_tasks, *(plan.fresh(task) for task in again)]):
+    for portion in _portions([*mask_tasks, *(plan.fresh(task) for task in again)]):
         settling.settle_masks(list(map_files(work, portion)), plan.masks_of)
 
 

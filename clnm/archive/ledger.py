@@ -7,7 +7,7 @@ in force. It stays an Arrow table: rows become `Entry` objects only where someth
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -144,9 +144,17 @@ _ARROW = {
 }
 _ENTRIES = pa.schema([pa.field(item.name, _ARROW.get(str(item.type), pa.string())) for item in fields(Entry)])
 _REST = pa.schema(
-    {"key": pa.string(), "kind": pa.string(), "reason": pa.string(), "detail": pa.string(), "first_seen_at": _moment()}
+    {
+        "key": pa.string(),
+        "kind": pa.string(),
+        "reason": pa.string(),
+        "detail": pa.string(),
+        "first_seen_at": _moment(),
+        "sealed": pa.binary(),
+    }
 )
-_EMITTED, _PATIENT, _DIGEST = "emitted", "patient", "digest"
+_EMITTED, _PATIENT, _DIGEST, _LINK = "emitted", "patient", "digest", "link"
+_NO_ASIDES = (_EMITTED, _PATIENT, _DIGEST, _LINK)
 """Kinds of rows in the second file that are no `Aside`."""
 
 
@@ -160,6 +168,8 @@ class Ledger:
     """Keyed hashes of the rows that the tables held when they were last read; all of them are in the store."""
     patients: frozenset[str] = frozenset()
     """Patients that the clinical and outcome tables speak of."""
+    links: Mapping[str, bytes] = field(default_factory=dict)
+    """The hospital's own ids by patient_key, sealed for the holder of the link key."""
     tables_digest: str = ""
     """What the tables and the configuration of their words were when they were last read."""
 
@@ -180,7 +190,7 @@ class Ledger:
             rest = pq.read_table(_beside(path), partitioning=None).to_pylist()
         except (OSError, ValueError, pa.ArrowException):
             raise StoreError("a ledger under private/ is missing or damaged; restore the store from a backup") from None
-        special = {kind: [row["key"] for row in rest if row["kind"] == kind] for kind in (_EMITTED, _PATIENT, _DIGEST)}
+        special = {kind: [row["key"] for row in rest if row["kind"] == kind] for kind in _NO_ASIDES}
         return Ledger(
             files=files,
             asides=tuple(
@@ -190,23 +200,16 @@ class Ledger:
             ),
             emitted=frozenset(special[_EMITTED]),
             patients=frozenset(special[_PATIENT]),
+            links={row["key"]: row["sealed"] for row in rest if row["kind"] == _LINK},
             tables_digest=next(iter(special[_DIGEST]), ""),
         )
 
     def write(self, path: Path) -> None:
         """Write the snapshot: scratch, sync, rename; readable by the owner alone."""
-        rest: list[dict[str, Any]] = [
-            {
-                "key": a.item_key,
-                "kind": a.kind,
-                "reason": a.reason,
-                "detail": a.detail,
-                "first_seen_at": a.first_seen_at,
-            }
-            for a in self.asides
-        ]
+        rest: list[dict[str, Any]] = [{**asdict(aside), "key": aside.item_key} for aside in self.asides]
         keyed = {_EMITTED: self.emitted, _PATIENT: self.patients, _DIGEST: {self.tables_digest}}
         rest += [{"key": key, "kind": kind} for kind, keys in keyed.items() for key in sorted(keys)]
+        rest += [{"key": key, "kind": _LINK, "sealed": sealed} for key, sealed in sorted(self.links.items())]
         _write(_beside(path), pa.Table.from_pylist(rest, schema=_REST))
         _write(path, self.files)
 
@@ -264,6 +267,7 @@ class Ledger:
             files=self.files.filter(pc.invert(is_theirs)),
             asides=tuple(aside for aside in self.asides if aside.item_key not in gone),
             patients=self.patients - {patient_key},
+            links={key: sealed for key, sealed in self.links.items() if key != patient_key},
             tables_digest="",
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clnm.archive.headers import demand_ultrasound, read_header
+from clnm.archive.headers import demand_ultrasound, is_segmentation, read_header
 from clnm.archive.index import IndexRow
 from clnm.archive.ledger import Entry, Kind
 from clnm.archive.pseudonyms import Pseudonyms
@@ -17,10 +17,13 @@ from clnm.archive.walk import is_archive, name_of
 from clnm.entities import FileStatus, Reason, SpacingSource
 from clnm.imaging.decode import Frame, decode_frame
 from clnm.imaging.dicom import parse_dicom
+from clnm.imaging.drawings import SUFFIX as DRAWING
+from clnm.imaging.drawings import read_drawing
 from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.pictures import SUFFIXES, read_picture
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
 from clnm.imaging.regions import Region, choose_region, image_regions, whole_frame
+from clnm.imaging.segmentations import read_segmentation
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3", ".img")
 _PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".7z", ".rar", ".iso")
@@ -68,9 +71,15 @@ class Sight:
     transfer_syntax: str = ""
     decoder: str = ""
     spacing_source: SpacingSource = SpacingSource.NONE
+    patient_id: str = ""
+    """The hospital's own: it goes into the sealed link, and nowhere else."""
     pixels: np.ndarray | None = None
     """The luminance of the ultrasound region: the burned-in strip around it never leaves the look."""
     labels: LabelImage | None = None
+    drawn_on: str = ""
+    """The image_key of what a segmentation says it was drawn on."""
+    author: str = ""
+    """A segmentation's reader, as a keyed hash."""
 
 
 def look_at(look: Look, task: Task) -> Sight:
@@ -110,7 +119,7 @@ def stem_of(name: str) -> str:
 def _see(look: Look, task: Task, content: bytes) -> Sight:
     entry, name = task.entry, name_of(task.entry.path)
     if entry.kind is Kind.MASK:
-        return Sight(_ingested(entry), labels=read_mask(content, name))
+        return _see_mask(look, entry, content)
     if entry.kind is Kind.TABLE:
         return Sight(_ingested(entry))
     if name.lower().endswith(SUFFIXES):
@@ -118,9 +127,27 @@ def _see(look: Look, task: Task, content: bytes) -> Sight:
     return _see_dicom(look, entry, content)
 
 
+def _see_mask(look: Look, entry: Entry, content: bytes) -> Sight:
+    """A mask; a segmentation may say itself what it was drawn on, and by whom."""
+    if content[128:132] != b"DICM":
+        return Sight(_ingested(entry), labels=_read_labels(content, name_of(entry.path)))
+    drawn, keys = read_segmentation(content), look.pseudonyms
+    image_key = keys.image(look.center, drawn.image_uid, drawn.frame) if drawn.image_uid else ""
+    author = keys.text("reader", drawn.author) if drawn.author else ""
+    return Sight(_ingested(entry), labels=drawn.labels, drawn_on=image_key, author=author)
+
+
+def _read_labels(content: bytes, name: str) -> LabelImage:
+    if content[128:132] == b"DICM":
+        return read_segmentation(content).labels
+    return read_drawing(content) if name.lower().endswith(DRAWING) else read_mask(content, name)
+
+
 def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
     _demand_dicom_like(name_of(entry.path).lower(), content)
     file = parse_dicom(content)
+    if is_segmentation(file.dataset):
+        return Sight(replace(entry, kind=Kind.MASK))
     demand_ultrasound(file.dataset)
     file.demand_pixels()  # a header that was cut misses more than the id it misses first
     header = read_header(file.dataset)
@@ -136,7 +163,8 @@ def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
         acquired_at=header.acquired_at,
         region_count=len(regions),
     )
-    return _seen(known, frame, region, header.manufacturer, header.model)
+    sight = _seen(known, frame, region, header.manufacturer, header.model)
+    return replace(sight, patient_id=header.patient_id)
 
 
 def _see_picture(look: Look, task: Task, content: bytes) -> Sight:
@@ -164,7 +192,7 @@ def _see_picture(look: Look, task: Task, content: bytes) -> Sight:
         study_key=keys.study(look.center, row.study or f"{row.patient}\x00{day}"),
         acquired_at=row.acquired_at,
     )
-    return _seen(known, frame, region, row.manufacturer, row.model)
+    return replace(_seen(known, frame, region, row.manufacturer, row.model), patient_id=row.patient)
 
 
 def _seen(entry: Entry, frame: Frame, region: Region, manufacturer: str, model: str) -> Sight:
@@ -210,7 +238,7 @@ def _drawn(look: Look, entry: Entry, shape: tuple[int, ...]) -> np.ndarray | Non
     marked = np.zeros(shape, dtype=bool)
     for root, path in look.masks.get(entry.stem, ()):
         try:
-            labels = read_mask(read(root, path), name_of(path)).on_frame(*shape)
+            labels = _read_labels(read(root, path), name_of(path)).on_frame(*shape)
         except RefusedError:  # its own look says why
             continue
         if labels is not None:

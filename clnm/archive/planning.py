@@ -24,6 +24,7 @@ from clnm.archive.tables import Sheet
 from clnm.archive.walk import FoundFile, name_of, printable
 from clnm.entities import FileStatus, Reason
 from clnm.errors import NothingToDoError
+from clnm.imaging.drawings import SUFFIX as DRAWING
 from clnm.imaging.masks import VOLUMES, is_mask_name
 from clnm.imaging.pictures import SUFFIXES
 
@@ -106,7 +107,7 @@ class _Planner:
         """A configured table; a mask by the index, its ending, its folder or its stem; else (maybe) an image."""
         if place in self.tables:
             return Kind.TABLE
-        if place in self.index.masks or name.lower().endswith(VOLUMES):
+        if place in self.index.masks or name.lower().endswith((*VOLUMES, DRAWING)):
             return Kind.MASK
         if place in self.index.images or not is_mask_name(name):
             return Kind.IMAGE

@@ -10,65 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from clnm.archive.accepted import Accepted
 from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.looking import Sight, refused
-from clnm.archive.matching import MaskOf, match_stem, nearest_image, reader_code, starts_of
+from clnm.archive.matching import DEFAULT_READER, MaskOf, match_stem, nearest_image, reader_code, starts_of
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.entities import FileStatus, Image, Reason, Roi, SpacingSource
 from clnm.imaging import cache
 from clnm.imaging.masks import fit_mask, touches_border
 from clnm.imaging.refusal import RefusedError
 from clnm.imaging.regions import Region
-
-_HAD_ROWS = frozenset({FileStatus.INGESTED, FileStatus.GONE})
-
-
-@dataclass(slots=True, repr=False)
-class _Accepted:
-    """Images and masks that are in, known or of this run, by what they are asked for by."""
-
-    by_sha: dict[str, Entry] = field(default_factory=dict)
-    by_image: dict[str, Entry] = field(default_factory=dict)
-    by_file: dict[str, Entry] = field(default_factory=dict)
-    """Images that are there, by file_key."""
-    by_stem: dict[str, dict[str, Entry]] = field(default_factory=dict)
-    drawn: dict[str, dict[str, Entry]] = field(default_factory=dict)
-    """Masks by image_key and file_key."""
-    were_drawn: set[tuple[object, ...]] = field(default_factory=set)
-    """Masks that are gone: one that was moved is no news."""
-    facts: dict[str, tuple[object, ...]] = field(default_factory=dict)
-    """What the store's image rows are made of."""
-    news: set[str] = field(default_factory=set)
-    """Images whose row is new in this run."""
-
-    def add(self, entry: Entry, *, is_in_store: bool = False) -> None:
-        """Note an entry that is in, or a copy of one: a mask can be named after the copy."""
-        if entry.image_key is None:
-            return
-        if entry.kind is Kind.IMAGE and entry.status in {FileStatus.INGESTED, FileStatus.DUPLICATE}:
-            self.by_file[entry.file_key] = entry
-            self.by_stem.setdefault(entry.stem, {})[entry.file_key] = entry
-        if entry.status not in _HAD_ROWS:
-            return
-        if is_in_store and entry.kind is Kind.IMAGE:
-            self.facts[entry.image_key] = entry.facts
-        if entry.kind is Kind.MASK and entry.status is FileStatus.INGESTED:
-            self.drawn.setdefault(entry.image_key, {})[entry.file_key] = entry
-        if entry.kind is Kind.MASK and entry.status is FileStatus.GONE:
-            self.were_drawn.add(entry.drawing)
-        if entry.kind is Kind.IMAGE:
-            self.by_sha[str(entry.sha256)] = self.by_image[entry.image_key] = entry
-
-    def original(self, entry: Entry) -> Entry:
-        """The image itself, where the entry is a copy of it.
-
-        Raises:
-            RefusedError: it is not there.
-        """
-        found = entry if entry.status is FileStatus.INGESTED else self.by_image.get(str(entry.image_key))
-        if found is None or found.status is not FileStatus.INGESTED:
-            raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
-        return found
 
 
 @dataclass(slots=True, repr=False)
@@ -85,7 +36,9 @@ class Settling:
     entries: dict[str, Entry] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
     rois: list[Roi] = field(default_factory=list)
-    accepted: _Accepted = field(default_factory=_Accepted)
+    accepted: Accepted = field(default_factory=Accepted)
+    patients: dict[str, str] = field(default_factory=dict)
+    """The hospital's own ids, by patient_key."""
 
     def settle_gone(self, entries: Iterable[Entry]) -> None:
         """Files that are no longer there. Their rows stay."""
@@ -102,6 +55,8 @@ class Settling:
         for sight in sights:
             entry = self._keep(self._conflict(sight.entry))
             self.accepted.add(entry)
+            if entry.patient_key is not None and sight.patient_id:
+                self.patients[entry.patient_key] = sight.patient_id
             if entry.kind is Kind.IMAGE and entry.status is FileStatus.INGESTED:
                 self._accept(sight, entry)
 
@@ -111,6 +66,7 @@ class Settling:
         masks = [sight.entry for sight in sights]
         self._recall("stem", sorted({start for mask in masks for start in starts_of(mask.stem)}))
         self._recall("file_key", [masks_of[m.file_key].image_file_key for m in masks if m.file_key in masks_of])
+        self._recall("image_key", [sight.drawn_on for sight in sights if sight.drawn_on])
         self._recall("image_key", [str(image.image_key) for image in self.accepted.by_file.values()])
         for sight in sights:
             entry = sight.entry
@@ -210,7 +166,8 @@ class Settling:
 
     def _fit(self, sight: Sight, masks_of: Mapping[str, MaskOf]) -> Entry:
         mask = sight.entry
-        image, reader, part = self._image_of(mask, masks_of)
+        image, reader, part = self._drawn_on(sight) or self._image_of(mask, masks_of)
+        reader = sight.author or reader
         for other in self.accepted.drawn.get(str(image.image_key), {}).values():
             if other.file_key != mask.file_key and (other.sha256, other.reader) == (mask.sha256, reader):
                 return mask.as_copy_of(other)
@@ -232,6 +189,14 @@ class Settling:
             if is_news:
                 self.rois.append(roi)
         return fitted_mask
+
+    def _drawn_on(self, sight: Sight) -> tuple[Entry, str, int] | None:
+        """What a segmentation says itself; it is not guessed at where that is not in."""
+        if not sight.drawn_on:
+            return None
+        if sight.drawn_on not in self.accepted.by_image:
+            raise RefusedError(Reason.MASK_WITHOUT_IMAGE)
+        return self.accepted.original(self.accepted.by_image[sight.drawn_on]), DEFAULT_READER, 0
 
     def _is_news(self, mask: Entry, image: Entry) -> bool:
         """Whether the mask is new, redrawn, or its image's facts (crop, spacing, patient) are."""

@@ -25,6 +25,8 @@ _MAX_RATIO = 200
 """Of a large zip member: deflate reaches about 1000 on zeros, pictures stay far below this."""
 _SUSPECT_BYTES = 100_000_000
 """A member below this may be of any ratio: an uncompressed mask is nearly all zeros."""
+SCRATCH_FOLDER = b".clnm-receiving"
+"""At the top of an archive folder: what our own receiver has not finished writing is not in the archive yet."""
 _ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 _SEPARATOR = b"!"
 _MEMBER = re.compile(rb"^(?:(.*?\.(?:zip|tar|tar\.gz|tgz))!)?(\d{7}):", re.IGNORECASE | re.DOTALL)
@@ -120,6 +122,8 @@ def _walk_folder(base: bytes, below: bytes, folders: list[bytes]) -> Iterator[Fo
         yield FoundFile(below or b".", 0, 0, 0, _reason_of(error))
         return
     for entry in entries:
+        if not below and entry.name == SCRATCH_FOLDER:
+            continue
         path = below + b"/" + entry.name if below else entry.name
         try:
             if entry.is_dir(follow_symlinks=False):

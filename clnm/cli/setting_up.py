@@ -1,9 +1,11 @@
-"""Setting up: init, doctor, simulate, demo, deploy, serve."""
+"""Setting up: init, doctor, simulate, demo, deploy, serve, receive."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +36,7 @@ def init(directory: Annotated[Path, typer.Argument(help="A new or empty folder."
         lambda: [
             f"wrote {result['config']}: say where your archives are, then `clnm --config {result['config']} doctor`",
             f"pseudonym key: {result['key']}; keep a copy, without it no patient is found again",
+            f"link key: {result['link_key']}; move it to whoever may know who a patient is, intake does not need it",
         ],
     )
 
@@ -117,6 +120,23 @@ def serve() -> None:
     Example: clnm serve
     """
     raise typer.Exit(_start_flow("flows.serving", "serve", "--config", str(options.config)))
+
+
+@app.command()
+def receive() -> None:
+    """Listen for DICOM senders (C-STORE) and put what they send into a center's archive, until stopped.
+
+    Example: clnm receive
+    """
+    from clnm.pipeline.receive import receiving
+
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with receiving(options.config) as (address, port):
+        if not options.quiet:
+            typer.echo(f"listening at {address}:{port}; stop with Ctrl-C", err=True)
+        stopped.wait()
 
 
 def _start_flow(module: str, *arguments: str) -> int:

@@ -123,16 +123,20 @@ def restore_store(directory: Annotated[Path, typer.Argument(help="A folder that 
 
 
 @app.command()
-def link(patient_key: Annotated[str, typer.Argument(help="A patient_key of the store.")]) -> None:
-    """Which files at the source this patient's images come from: for the operator alone, from the private part.
+def link(
+    patient_key: Annotated[str, typer.Argument(help="A patient_key of the store.")],
+    key_file: Annotated[Path | None, typer.Option(help="The link key; default: beside the file of its half.")] = None,
+) -> None:
+    """Who this patient is (with the link key), and which files at the source their images come from: for the operator.
 
-    Example: clnm link k1-0123456789abcdef0123
+    Example: clnm link k1-0123456789abcdef0123 --key-file /media/usb/link.key
     """
-    from clnm.pipeline.maintain import link
+    from clnm.pipeline.linking import link
 
-    rows = link(options.config, patient_key)
+    found = link(options.config, patient_key, key_file=key_file)
     header = ("center", "image_key", "path")
-    show({"files": rows}, lambda: table(header, [[row[name] for name in header] for row in rows]))
+    who = found["patient"] or ("sealed; name the link key with --key-file" if found["is_sealed"] else "not kept")
+    show(found, lambda: [f"patient: {who}", *table(header, [[row[name] for name in header] for row in found["files"]])])
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 
 from clnm.errors import UserError
 from clnm.pipeline.installation import open_installation
+from clnm.pipeline.linking import make_link_key_files
 from clnm.settings import make_pseudonym_key
 
 
@@ -31,6 +32,7 @@ def simulate_installation(
     )
     installation = open_installation(directory / "clnm.toml")
     make_pseudonym_key(installation.path(installation.settings.pseudonyms.key_file))
+    make_link_key_files(installation.link_key_file, installation.link_file)
     return {
         "patients": sum(simulation.patients.values()),
         "centers": dict(simulation.patients),

@@ -17,6 +17,7 @@ from clnm.archive.intake import CenterArchive, Intake, take_in
 from clnm.archive.ledger import Ledger
 from clnm.entities import ClinicalRow, FileStatus
 from clnm.errors import QuarantineLimitError
+from clnm.pipeline.linking import read_public_half
 from clnm.pipeline.run import Run, rows
 from clnm.store import Batch
 
@@ -83,6 +84,7 @@ def _look(run: Run, archive: CenterArchive) -> Intake:
             now_ns=time.time_ns(),
             settle_seconds=SETTLE_SECONDS,
             max_fetched=FETCHED_AT_ONCE,
+            link_half=read_public_half(installation.link_file),
             map_files=pool.map,
         )
 

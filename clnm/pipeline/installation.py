@@ -37,6 +37,16 @@ class Installation:
         return self.root / "private" / "pixels"
 
     @property
+    def link_file(self) -> Path:
+        """The public half of the link key: with it intake seals who a patient is."""
+        return self.path(self.settings.pseudonyms.link_file)
+
+    @property
+    def link_key_file(self) -> Path:
+        """Where the link key itself lies unless another person took it away."""
+        return self.link_file.with_suffix(".key")
+
+    @property
     def centers(self) -> tuple[str, ...]:
         """The configured centers, in the order of the file."""
         return tuple(center.name for center in self.settings.center)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clnm.archive.ledger import Ledger
-from clnm.errors import StoreError, UserError
+from clnm.errors import StoreError
 from clnm.pipeline.installation import open_installation
 from clnm.pipeline.run import open_run
 from clnm.store import maintenance
@@ -71,23 +70,6 @@ def restore(config: Path, directory: Path) -> dict[str, int]:
     count = maintenance.restore(installation.root, directory)
     installation.store.rebuild_catalog()
     return {"files": count}
-
-
-def link(config: Path, patient_key: str) -> list[dict[str, Any]]:
-    """The files at the source that a patient's images come from: for the operator alone.
-
-    Raises:
-        UserError: no such patient.
-    """
-    installation = open_installation(config)
-    images = installation.store.run_query("images_of_patient", patient_key=patient_key)
-    if not images:
-        raise UserError(f"no patient {patient_key!r} in the store")
-    ledgers = {}
-    for center in {row["center"] for row in images}:
-        kept = installation.store.kept(f"ledger/{center}")
-        ledgers[center] = Ledger.empty() if kept is None else Ledger.read(installation.root / kept)
-    return [{**row, "path": ledgers[row["center"]].path_of(row["image_key"])} for row in images]
 
 
 def forget(config: Path, patient_key: str) -> dict[str, Any]:

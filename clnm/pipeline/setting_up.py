@@ -10,6 +10,7 @@ from typing import Any
 from clnm.archive.dicomweb import AwayError
 from clnm.errors import ConfigurationError, UserError
 from clnm.pipeline.installation import Installation, open_installation
+from clnm.pipeline.linking import make_link_key_files
 from clnm.settings import default_radiomics, make_pseudonym_key, template
 
 
@@ -30,9 +31,11 @@ def write_installation(directory: Path) -> dict[str, str]:
             parameters.write_text(default_radiomics(), encoding="utf-8")
         key = directory / "secrets" / "pseudonym.key"
         make_pseudonym_key(key)
+        link_key = key.with_name("link.key")
+        make_link_key_files(link_key, link_key.with_suffix(".pub"))
     except OSError as error:
         raise ConfigurationError(f"{directory} cannot be written: {error.strerror}") from None
-    return {"config": str(config), "key": str(key)}
+    return {"config": str(config), "key": str(key), "link_key": str(link_key)}
 
 
 def examine_installation(config: Path) -> list[dict[str, Any]]:

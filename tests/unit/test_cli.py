@@ -50,7 +50,7 @@ def test_help_answers_in_under_a_second():
 def test_every_command_of_the_contract_is_there():
     names = {name for name, _ in commands()}
     wanted = "init doctor simulate demo ingest extract train score monitor report nightly".split()
-    wanted += "status sql deploy serve link forget".split()
+    wanted += "status sql deploy serve receive link forget".split()
     wanted += [f"quarantine {verb}" for verb in ("list", "show", "retry")]
     wanted += [f"check {verb}" for verb in ("show", "release", "drop")]
     wanted += [f"models {verb}" for verb in ("list", "show", "compare", "promote", "rollback")]
