@@ -18,10 +18,11 @@ def likeness_of(luminance: np.ndarray) -> bytes:
 
     if min(luminance.shape) <= SIDE:
         return b""
-    levels = luminance.astype(np.float32)
-    top = float(levels.max())
-    grey = Image.fromarray(levels * (255.0 / top) if top > 0 else levels)
-    coarse = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.BOX))
+    if luminance.dtype != np.uint8:
+        levels = luminance.astype(np.float32)
+        luminance = levels * (255.0 / max(float(levels.max()), 1.0))
+    grid = (SIDE + 1, SIDE)
+    coarse = np.asarray(Image.fromarray(luminance).resize(grid, Image.Resampling.BOX)).astype(np.float32)
     if coarse.std() < _FLAT:
         return b""
     return np.packbits(coarse[:, 1:] > coarse[:, :-1]).tobytes()
