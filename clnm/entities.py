@@ -93,6 +93,7 @@ class Reason(StrEnum):
     # cases
     NO_MASK = "no_mask"
     MISSING_IMAGE = "missing_image"
+    NEAR_DUPLICATE = "near_duplicate"
     UNMATCHED_ROW = "unmatched_row"
     VALUE_OUT_OF_RANGE = "value_out_of_range"
     VALUE_UNREADABLE = "value_unreadable"

@@ -62,6 +62,7 @@ class PseudonymSettings(_Table):
 
     key_file: str = "secrets/pseudonym.key"
     link_file: str = "secrets/link.pub"
+    shift_dates: bool = False
 
 
 class TableSettings(_Table):

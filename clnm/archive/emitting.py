@@ -102,7 +102,7 @@ class TableRows:
             day, is_unreadable = sheet.day(row, name)
             if is_unreadable:
                 self.set_aside(key, Reason.VALUE_UNREADABLE, name)
-            days.append(day)
+            days.append(self.pseudonyms.shifted(key, day))
         return (self.pseudonyms.study(self.center, raw) if raw else None), days[0], days[1]
 
     def _value(self, sheet: Sheet, row: Sequence[str], variable: ClinicalVariable, key: str) -> ClinicalValue:

@@ -16,6 +16,7 @@ from pathlib import Path
 from clnm.archive.center import CenterArchive
 from clnm.archive.emitting import TableRows, changes, file_asides, table_asides, unmatched_asides
 from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.likening import likeness_asides
 from clnm.archive.links import seal
 from clnm.archive.looking import Look, Sight, Task, look_at, refused
 from clnm.archive.planning import Plan, make_plan, tasks_of
@@ -99,8 +100,15 @@ def take_in(
 
     Raises:
         NothingToDoError: an entry is missing or empty, or most of what it held vanished.
-        ConfigurationError: a table or a column that the configuration names is not there.
+        ConfigurationError: a table or a column that the configuration names is not there, or dates are to be shifted
+            in a store in which they are not.
     """
+    if len(known.files) and known.has_shifted_dates != pseudonyms.shifts_dates:
+        was = str(known.has_shifted_dates).lower()
+        raise ConfigurationError(
+            f"center {center.name}: its dates were taken in with [pseudonyms] shift_dates = {was}; set it back, "
+            "or take everything in again in a new store"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what parsers warn of quotes what they read
         sheets, digest = _read_tables(center, variables, outcome)
@@ -235,9 +243,11 @@ def _result(center: CenterArchive, known: Ledger, settling: Settling, told: Tabl
         emitted=frozenset(told.said),
         patients=frozenset(told.patients),
         tables_digest=digest,
+        has_shifted_dates=settling.pseudonyms.shifts_dates,
     )
     seen_at = settling.seen_at
-    open_now = told.asides | unmatched_asides(told.patients, ledger, seen_at) | file_asides(ledger, seen_at)
+    alike = likeness_asides(ledger, known.asides, settling.accepted.news, seen_at)
+    open_now = alike | told.asides | unmatched_asides(told.patients, ledger, seen_at) | file_asides(ledger, seen_at)
     attempts = {key: entry.attempts for key, entry in settling.entries.items()}
     set_aside, asides = changes(center.name, known.asides, open_now, attempts, seen_at)
     before = {entry.file_key: entry for entry in known.where("file_key", sorted(settling.entries))}

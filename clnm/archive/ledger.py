@@ -76,6 +76,8 @@ class Entry:
     reader: str = ""
     labels: str = ""
     """The labels of an ingested mask, separated by commas."""
+    likeness: bytes = b""
+    """Of an image: a hash that pictures which look alike share, but for a few bits."""
     index_hash: str = ""
     """Of a picture: keyed hash of its row in the index table, so that a mended row is noticed."""
 
@@ -143,19 +145,12 @@ _ARROW = {
     "float | None": pa.float64(),
 }
 _ENTRIES = pa.schema([pa.field(item.name, _ARROW.get(str(item.type), pa.string())) for item in fields(Entry)])
-_REST = pa.schema(
-    {
-        "key": pa.string(),
-        "kind": pa.string(),
-        "reason": pa.string(),
-        "detail": pa.string(),
-        "first_seen_at": _moment(),
-        "sealed": pa.binary(),
-    }
-)
-_EMITTED, _PATIENT, _DIGEST, _LINK = "emitted", "patient", "digest", "link"
-_NO_ASIDES = (_EMITTED, _PATIENT, _DIGEST, _LINK)
+_TEXTS = [(name, pa.string()) for name in ("key", "kind", "reason", "detail")]
+_REST = pa.schema([*_TEXTS, ("first_seen_at", _moment()), ("sealed", pa.binary())])
+_EMITTED, _PATIENT, _DIGEST, _LINK, _DATES = "emitted", "patient", "digest", "link", "dates"
+_NO_ASIDES = (_EMITTED, _PATIENT, _DIGEST, _LINK, _DATES)
 """Kinds of rows in the second file that are no `Aside`."""
+_SHIFTED = "shifted"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -170,6 +165,8 @@ class Ledger:
     """Patients that the clinical and outcome tables speak of."""
     links: Mapping[str, bytes] = field(default_factory=dict)
     """The hospital's own ids by patient_key, sealed for the holder of the link key."""
+    has_shifted_dates: bool = False
+    """Whether the dates of its images and rows are shifted by patient."""
     tables_digest: str = ""
     """What the tables and the configuration of their words were when they were last read."""
 
@@ -201,6 +198,7 @@ class Ledger:
             emitted=frozenset(special[_EMITTED]),
             patients=frozenset(special[_PATIENT]),
             links={row["key"]: row["sealed"] for row in rest if row["kind"] == _LINK},
+            has_shifted_dates=special[_DATES] == [_SHIFTED],
             tables_digest=next(iter(special[_DIGEST]), ""),
         )
 
@@ -208,6 +206,7 @@ class Ledger:
         """Write the snapshot: scratch, sync, rename; readable by the owner alone."""
         rest: list[dict[str, Any]] = [{**asdict(aside), "key": aside.item_key} for aside in self.asides]
         keyed = {_EMITTED: self.emitted, _PATIENT: self.patients, _DIGEST: {self.tables_digest}}
+        keyed |= {_DATES: {_SHIFTED} if self.has_shifted_dates else set()}
         rest += [{"key": key, "kind": kind} for kind, keys in keyed.items() for key in sorted(keys)]
         rest += [{"key": key, "kind": _LINK, "sealed": sealed} for key, sealed in sorted(self.links.items())]
         _write(_beside(path), pa.Table.from_pylist(rest, schema=_REST))

@@ -19,6 +19,7 @@ from clnm.imaging.decode import Frame, decode_frame
 from clnm.imaging.dicom import parse_dicom
 from clnm.imaging.drawings import SUFFIX as DRAWING
 from clnm.imaging.drawings import read_drawing
+from clnm.imaging.likeness import likeness_of
 from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.pictures import SUFFIXES, read_picture
 from clnm.imaging.refusal import UNTRUSTED, RefusedError
@@ -155,12 +156,13 @@ def _see_dicom(look: Look, entry: Entry, content: bytes) -> Sight:
     regions = image_regions(file.dataset, *frame.luminance.shape)
     region = regions[0] if len(regions) == 1 else choose_region(regions, _drawn(look, entry, frame.luminance.shape))
     keys = look.pseudonyms
+    patient_key = keys.patient(look.center, header.patient_id)
     known = replace(
         entry,
         image_key=keys.image(look.center, header.sop_uid, frame.index),
-        patient_key=keys.patient(look.center, header.patient_id),
+        patient_key=patient_key,
         study_key=keys.study(look.center, header.study_uid),
-        acquired_at=header.acquired_at,
+        acquired_at=keys.shifted(patient_key, header.acquired_at),
         region_count=len(regions),
     )
     sight = _seen(known, frame, region, header.manufacturer, header.model)
@@ -185,12 +187,13 @@ def _see_picture(look: Look, task: Task, content: bytes) -> Sight:
         x, y = row.spacing_mm
         region = replace(region, spacing_x_mm=x, spacing_y_mm=y, source=SpacingSource.INDEX)
     day = row.acquired_at.date().isoformat() if row.acquired_at else ""
+    patient_key = keys.patient(look.center, row.patient)
     known = replace(
         entry,
         image_key=keys.image(look.center, str(entry.sha256), 0),
-        patient_key=keys.patient(look.center, row.patient),
+        patient_key=patient_key,
         study_key=keys.study(look.center, row.study or f"{row.patient}\x00{day}"),
-        acquired_at=row.acquired_at,
+        acquired_at=keys.shifted(patient_key, row.acquired_at),
     )
     return replace(_seen(known, frame, region, row.manufacturer, row.model), patient_id=row.patient)
 
@@ -209,6 +212,7 @@ def _seen(entry: Entry, frame: Frame, region: Region, manufacturer: str, model: 
         spacing_y_mm=region.spacing_y_mm,
         frame=frame.index,
         frame_count=frame.count,
+        likeness=likeness_of(region.crop(frame.luminance)),
     )
     return Sight(
         placed,

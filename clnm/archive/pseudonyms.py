@@ -6,9 +6,11 @@ import hashlib
 import hmac
 import unicodedata
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from clnm.errors import ConfigurationError
 
+MAX_SHIFT_DAYS = 365
 _MIN_BYTES = 32
 _HEX_DIGITS = 20
 """80 bits: a collision among a million keys has a chance of about 4e-13."""
@@ -20,6 +22,7 @@ class Pseudonyms:
 
     key: bytes = field(repr=False)
     key_id: str = "k1"
+    shifts_dates: bool = False
 
     def __post_init__(self) -> None:
         if len(self.key) < _MIN_BYTES:
@@ -48,6 +51,17 @@ class Pseudonyms:
     def file(self, center: str, source: str, path: bytes) -> str:
         """A file or archive member."""
         return self._hash("file", center, source, path.hex())
+
+    def shifted(self, patient_key: str, moment: datetime | None) -> datetime | None:
+        """A patient's moment, 1 to 365 days earlier and all of one patient alike; as it is unless dates are shifted.
+
+        Never forward, so that no date lies ahead of the run; by whole days, so that intervals and hours stay
+        (DICOM PS3.15 E.3.6, Retain Longitudinal Temporal Information with Modified Dates).
+        """
+        if moment is None or not self.shifts_dates:
+            return moment
+        digest = hmac.new(self.key, b"shift\x00" + patient_key.encode(), hashlib.sha256).digest()
+        return moment - timedelta(days=1 + int.from_bytes(digest[:8]) % MAX_SHIFT_DAYS)
 
     def text(self, *parts: str) -> str:
         """A hash of anything else that may identify, such as the words of a table's row."""

@@ -86,7 +86,8 @@ class Installation:
 
     def pseudonyms(self) -> Pseudonyms:
         """The keyed hashes of this installation."""
-        return Pseudonyms(read_pseudonym_key(self.path(self.settings.pseudonyms.key_file)))
+        settings = self.settings.pseudonyms
+        return Pseudonyms(read_pseudonym_key(self.path(settings.key_file)), shifts_dates=settings.shift_dates)
 
     def _center(self, name: str) -> CenterSettings:
         found = [center for center in self.settings.center if center.name == name]

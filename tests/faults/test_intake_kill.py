@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -122,12 +123,42 @@ def test_an_uninterrupted_run_holds_what_was_planted(uninterrupted):
 def test_killed_when_and_run_again_the_tables_equal_an_uninterrupted_runs(archive, uninterrupted, tmp_path, instant):
     config = installation(archive, tmp_path / "project")
     process = ingest_in_a_process(config)
+    wait_for(config, process, instant)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() in {-signal.SIGKILL, 0}
+    pipeline.run_stage(config, "ingest")
+    assert contents(config) == uninterrupted
+    assert list((config.parent / "store" / "private").rglob("*.scratch")) == []
+
+
+@pytest.fixture(scope="module")
+def busy_seconds(archive, tmp_path_factory):
+    """How long an ingest of its own process works after it took the lock."""
+    config = installation(archive, tmp_path_factory.mktemp("timed") / "project")
+    process = ingest_in_a_process(config)
+    wait_for(config, process, "the lock is taken")
+    start = time.monotonic()
+    assert process.wait() == 0
+    return time.monotonic() - start
+
+
+def wait_for(config, process, instant):
     give_up = time.monotonic() + 60
     while not INSTANTS[instant](config) and process.poll() is None and time.monotonic() < give_up:
         time.sleep(0.0005)
     assert INSTANTS[instant](config), "the instant never came"
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_killed_at_a_random_busy_instant_and_run_again_the_tables_equal_an_uninterrupted_runs(
+    archive, uninterrupted, busy_seconds, tmp_path, number
+):
+    config = installation(archive, tmp_path / "project")
+    process = ingest_in_a_process(config)
+    wait_for(config, process, "the lock is taken")
+    time.sleep(random.Random(f"instant {number}").uniform(0, busy_seconds))
     process.send_signal(signal.SIGKILL)
-    assert process.wait() in {-signal.SIGKILL, 0}
+    process.wait()
     pipeline.run_stage(config, "ingest")
     assert contents(config) == uninterrupted
     assert list((config.parent / "store" / "private").rglob("*.scratch")) == []
