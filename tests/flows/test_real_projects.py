@@ -45,7 +45,7 @@ def project(directory, **words):
 
 def ask(config, question):
     store = open_installation(config).store
-    rows = store._connection(with_staged=True).sql(question).fetchall()
+    rows = store._connection(question, with_staged=True).sql(question).fetchall()
     store.close()
     return rows
 
