@@ -33,6 +33,8 @@ _NEVER = "30 days"
 """A local worker that died is started again by its nanny; a cluster that gives it up meanwhile stops for ever."""
 _PATIENCE_SECONDS = 300
 """How long shards wait for a cluster without a single worker."""
+_NO_WORKER_LEFT = "[compute] scheduler: it has no worker left; start some and run again, what was done is kept"
+_NO_WORKER_LIVES = "[compute] memory_per_worker_gib: no worker can live with that little; raise it and run again"
 
 Shard = Sequence[Any]
 Work = Callable[[Any], Any]
@@ -92,8 +94,9 @@ class InProcess:
 class OnDask:
     """Runs shards on a Dask cluster whose workers have one thread each."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, deserted: str) -> None:
         self._client = client
+        self._deserted = deserted
 
     def run(self, function: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """See `Handle`."""
@@ -167,9 +170,7 @@ class OnDask:
         try:
             self._client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
         except TimeoutError:
-            raise ConfigurationError(
-                "[compute] scheduler: it has no worker left; start some and run again, what was done is kept"
-            ) from None
+            raise ConfigurationError(self._deserted) from None
 
     def _why_it_died(self, future: Any) -> Reason | None:
         """The reason a worker's death gives; None where there is an answer. An error of the function is raised."""
@@ -216,7 +217,7 @@ def open_cluster(
     with dask.config.set(settings):
         if scheduler != "local":
             with _connect(scheduler) as client:
-                yield OnDask(client)
+                yield OnDask(client, _NO_WORKER_LEFT)
             return
         get_mp_context().set_forkserver_preload(["distributed", *preload])
         with (
@@ -232,7 +233,7 @@ def open_cluster(
             ) as cluster,
             Client(cluster) as client,
         ):
-            yield OnDask(client)
+            yield OnDask(client, _NO_WORKER_LIVES)
 
 
 def _connect(scheduler: str) -> Any:

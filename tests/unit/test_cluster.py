@@ -63,7 +63,7 @@ def collect(handle, function, shards, *, limit=60.0):
 
 @pytest.fixture(scope="module")
 def handle():
-    with open_cluster("local", 1, 0.5) as opened:
+    with open_cluster("local", 1, 1.0) as opened:
         yield opened
 
 
@@ -105,6 +105,15 @@ def test_shards_are_read_only_as_fast_as_they_are_done(handle):
     next(results)
     assert len(read) <= 4
     assert len(list(results)) == 19
+
+
+def test_local_workers_without_the_memory_to_live_are_a_sentence(monkeypatch):
+    monkeypatch.setattr("clnm.cluster._PATIENCE_SECONDS", 3)
+    with (
+        pytest.raises(ConfigurationError, match="memory_per_worker_gib"),
+        open_cluster("local", 1, 0.05) as handle,
+    ):
+        collect(handle, double, shards_of(4, 2))
 
 
 def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch):
