@@ -6,9 +6,10 @@ import os
 import posixpath
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from clnm.archive.headers import without_names
@@ -59,17 +60,18 @@ def read_index(sheet: Sheet, folder: Path, places: Iterable[str]) -> Index:
     that fit several files, are refused: a picture given to the wrong patient is worse than none.
     """
     index, by_name = Index(), _by_name(places)
+    real = cache(os.path.realpath)
     for row in sheet.rows:
         written = _normalised(sheet.cell(row, "image"))
         if not written:
             continue
-        found = _places(written, folder, by_name)
+        found = _places(written, folder, by_name, real)
         if not found:
             index.missing.append(written)
         for place in found:
             _add(index, place, _read_row(sheet, row, index, len(found)))
         mask = _normalised(sheet.cell(row, "mask"))
-        drawn = _places(mask, folder, by_name) if mask else []
+        drawn = _places(mask, folder, by_name, real) if mask else []
         if len(found) == 1 and len(drawn) == 1:
             index.masks[drawn[0]] = (found[0], sheet.cell(row, "reader"))
     return index
@@ -123,10 +125,21 @@ def _normalised(written: str) -> str:
     return posixpath.normpath(_composed(written).replace("\\", "/")) if written else ""
 
 
-def _places(written: str, folder: Path, by_name: Mapping[str, list[str]]) -> list[str]:
-    """The file at the written path, else every file whose place ends like it."""
-    there = by_name.get(posixpath.basename(written), [])
-    exact = _composed(posixpath.normpath(posixpath.join(os.fsdecode(folder), written)))
+def _places(written: str, folder: Path, by_name: Mapping[str, list[str]], real: Callable[[str], str]) -> list[str]:
+    """The file at the written path, be it through links, else every file whose place ends like it.
+
+    Args:
+        written: in the table.
+        folder: the table's.
+        by_name: the files by their last part; each place is a real path.
+        real: the real path of a folder.
+    """
+    name = posixpath.basename(written)
+    there = by_name.get(name, [])
+    plain = _composed(posixpath.normpath(posixpath.join(os.fsdecode(folder), written)))
     tail = "/" + written.lstrip("./")
-    found = [place for place in there if _composed(place) == exact]
+    found = [place for place in there if _composed(place) == plain]
+    if there and not found:
+        linked = _composed(posixpath.join(real(posixpath.dirname(plain)), name))
+        found = [place for place in there if _composed(place) == linked]
     return found or [place for place in there if _composed(place).endswith(tail)]

@@ -346,6 +346,12 @@ def test_a_bare_name_is_the_one_file_of_that_name_and_slashes_may_lean_either_wa
     assert len(intake.images) == 2
 
 
+def test_a_path_of_the_index_may_lead_through_a_link(tmp_path):
+    (tmp_path / "mounted").symlink_to(tmp_path / "archive")
+    rows = f"{tmp_path}/mounted/a.png,,P1,,,\nmounted/b.png,,P2,,,\n"
+    assert len(indexed(tmp_path, rows).look().images) == 2
+
+
 def test_accents_of_the_index_are_those_of_the_disk_in_either_spelling(tmp_path):
     files = {"Mu\u0308ller.png": png(pixels(1)), "J\u00f6rg.png": png(pixels(2))}
     rows = "archive/M\u00fcller.png,,P1,,,\nJo\u0308rg.png,,P2,,,\n"
