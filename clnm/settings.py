@@ -42,13 +42,19 @@ class StoreSettings(_Table):
     """`[store]`."""
 
     root: str = "store"
+    mirror: str = "mirror"
 
     @field_validator("root")
     @classmethod
-    def _is_a_folder(cls, root: str) -> str:
-        if "://" in root:
-            raise ValueError("object stores are not supported by this version; name a folder")
+    def _is_a_folder_or_bucket(cls, root: str) -> str:
+        if "://" in root and not re.fullmatch(r"s3://[^/]+(/.*)?", root):
+            raise ValueError("a folder, or s3://bucket/prefix")
         return root
+
+    @property
+    def folder(self) -> str:
+        """Where the store is on this machine: its root, or the mirror of the bucket."""
+        return self.mirror if self.root.startswith("s3://") else self.root
 
 
 class OutcomeSettings(_Table):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+import math
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -98,11 +100,24 @@ def _path_of(installation: Installation, row: dict[str, Any]) -> str | None:
 
 
 def _text(answer: pa.Table, fmt: str) -> str:
+    if fmt == "json":
+        return json.dumps(_plain(answer.to_pylist()), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     frame = answer.to_pandas()
     if fmt == "csv":
         return frame.to_csv(index=False)
-    if fmt == "json":
-        return frame.to_json(orient="records", date_format="iso", indent=1) + "\n"
     for name in frame.select_dtypes("datetimetz"):
         frame[name] = frame[name].dt.tz_convert(UTC).dt.strftime("%Y-%m-%d %H:%M")
     return frame.to_string(index=False, na_rep="-", max_rows=None) + "\n" if len(frame.columns) else ""
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has a word for: every digit of a number, null where it is none, moments in ISO 8601."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if value is None or isinstance(value, int | str) else str(value)

@@ -43,6 +43,7 @@ def forget_patient(config: Path, patient_key: str) -> dict[str, Any]:
         count = maintenance.erase(
             run.installation.root,
             predicates,
+            run.writer.publish,
             run_id=run.run_id,
             committed_at=now,
             before_deleting=store.rebuild_catalog,

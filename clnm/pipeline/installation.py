@@ -15,7 +15,7 @@ from clnm.archive.tables import TableFormat
 from clnm.entities import Role
 from clnm.errors import ConfigurationError, nearest
 from clnm.settings import CenterSettings, Settings, read_authorization, read_pseudonym_key, read_settings
-from clnm.store import Store
+from clnm.store import Bucket, Mirror, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Installation:
 
     @property
     def root(self) -> Path:
-        """The store's folder."""
-        return self.path(self.settings.store.root)
+        """The store's folder; of a store in a bucket, its mirror."""
+        return self.path(self.settings.store.folder)
 
     @property
     def pixels(self) -> Path:
@@ -115,12 +115,16 @@ class Installation:
 
 
 def open_installation(config: Path) -> Installation:
-    """Read the settings and open the store (which need not exist yet).
+    """Read the settings and open the store (which need not exist yet); of one in a bucket, its present state.
 
     Raises:
         ConfigurationError: the settings are missing or wrong.
+        StoreError: the bucket cannot be reached.
     """
     settings = read_settings(config)
     home = config.parent.absolute()
-    root = (home / settings.store.root).absolute()
-    return Installation(home, settings, Store(root, variables=settings.variables(), outcome=settings.outcome.name))
+    root = (home / settings.store.folder).absolute()
+    mirror = Mirror(Bucket(settings.store.root), root) if settings.store.root != settings.store.folder else None
+    store = Store(root, variables=settings.variables(), outcome=settings.outcome.name, mirror=mirror)
+    store.pull()
+    return Installation(home, settings, store)

@@ -38,7 +38,7 @@ def compact(config: Path) -> dict[str, int]:
     """Merge small files."""
     with open_run(config, command="store compact") as run:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return maintenance.compact(run.installation.root, run_id=run.run_id, committed_at=now)
+        return maintenance.compact(run.installation.root, run.writer.publish, run_id=run.run_id, committed_at=now)
 
 
 def vacuum(config: Path, days: int) -> dict[str, int]:
@@ -68,6 +68,7 @@ def restore(config: Path, directory: Path) -> dict[str, int]:
     """Put a backup in the place of a store that is not there, and rebuild its catalogue."""
     installation = open_installation(config)
     count = maintenance.restore(installation.root, directory)
+    installation.store.push_restored()
     installation.store.rebuild_catalog()
     return {"files": count}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,9 +77,12 @@ class Writer:
         run_id: str,
         *,
         clinical_types: Mapping[str, pa.DataType],
+        publish: Callable[[Manifest], None] | None = None,
         after_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._root, self._run_id, self._after_commit = root, run_id, after_commit
+        self.publish = publish or partial(write_manifest, root)
+        """Makes a state the present one: the last step of every change."""
         self._clinical_types = clinical_types
         self.is_changed = False
         """Whether a published table changed since this writer began."""
@@ -132,7 +136,7 @@ class Writer:
             staged=self._stage(before, batch, seq),
             kept={**before.kept, **batch.kept},
         )
-        write_manifest(self._root, after)
+        self.publish(after)
         return after
 
     def _stage(self, before: Manifest, batch: Batch, seq: int) -> dict[str, dict[str, tuple[str, ...]]]:

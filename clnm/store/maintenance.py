@@ -25,12 +25,12 @@ from clnm.store.manifest import (
     next_state,
     read_manifest,
     replace_file,
-    write_manifest,
 )
 
 MIN_VACUUM_DAYS = 7
 """A long-open session stays on its old file list: files it may still read are kept at least this long."""
 _CHECKSUMS = "SHA256SUMS"
+Publish = Callable[[Manifest], None]
 
 
 def history(root: Path) -> list[dict[str, Any]]:
@@ -92,11 +92,11 @@ def _log_findings(root: Path, relation: str, entry: Published) -> list[str]:
     return [] if is_same else [f"table {relation}: its Delta log and the manifest disagree; the next run mends it"]
 
 
-def compact(root: Path, *, run_id: str, committed_at: str) -> dict[str, int]:
+def compact(root: Path, publish: Publish, *, run_id: str, committed_at: str) -> dict[str, int]:
     """Merge small files table by table; the new versions become visible together. The caller holds the lock."""
     before = read_manifest(root)
     tables = {relation: compact_rows(root, entry) for relation, entry in before.tables.items()}
-    write_manifest(root, next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
+    publish(next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
     return {"files_before": _count(before.tables), "files_after": _count(tables)}
 
 
@@ -114,6 +114,7 @@ def vacuum(root: Path, *, days: int) -> int:
 def erase(
     root: Path,
     wanted: Mapping[str, Mapping[str, Sequence[str]]],
+    publish: Publish,
     *,
     run_id: str,
     committed_at: str,
@@ -127,6 +128,7 @@ def erase(
     Args:
         root: the store.
         wanted: relation to column to the values whose rows go.
+        publish: the writer's: makes the new state the present one.
         run_id: who asks.
         committed_at: when.
         before_deleting: called when the manifest names the new files and the old ones are still there.
@@ -142,7 +144,7 @@ def erase(
             count += found
     staged, found = _without_staged(root, before, wanted)
     after = next_state(before, run_id=run_id, committed_at=committed_at, tables=tables, staged=staged)
-    write_manifest(root, after)
+    publish(after)
     before_deleting()
     for path in before.named_files() - after.named_files():
         (root / path).unlink(missing_ok=True)
@@ -261,7 +263,7 @@ def restore(root: Path, directory: Path) -> int:
 
 
 def _store_files(root: Path) -> list[Path]:
-    skipped = {"lock", "catalog.duckdb"}
+    skipped = {"lock", "catalog.duckdb", "mirror.json", "mirror.lock"}
     return sorted(
         path
         for path in root.rglob("*")

@@ -65,6 +65,34 @@ class Manifest:
         staged = {path for relations in self.staged.values() for paths in relations.values() for path in paths}
         return staged | set(self.kept.values())
 
+    def all_files(self) -> set[str]:
+        """Every file that this state needs."""
+        return self.named_files() | {path for entry in self.tables.values() for path in entry.all_files()}
+
+    def to_json(self) -> bytes:
+        """The content of `manifest.json`."""
+        content: dict[str, Any] = {
+            "format": _FORMAT,
+            "seq": self.seq,
+            "run_id": self.run_id,
+            "committed_at": self.committed_at,
+            "tables": {
+                name: {
+                    "version": entry.version,
+                    "folder": entry.folder,
+                    "files": {key: list(paths) for key, paths in entry.files.items()},
+                    "checksums": dict(sorted(entry.checksums.items())),
+                }
+                for name, entry in sorted(self.tables.items())
+            },
+            "staged": {
+                center: {name: list(paths) for name, paths in relations.items()}
+                for center, relations in sorted(self.staged.items())
+            },
+            "kept": dict(sorted(self.kept.items())),
+        }
+        return json.dumps(content, indent=1).encode()
+
 
 def read_manifest(root: Path) -> Manifest:
     """The store's current state; the empty one where there is no store yet.
@@ -73,10 +101,23 @@ def read_manifest(root: Path) -> Manifest:
         StoreError: the manifest cannot be read or is of another format.
     """
     try:
-        content = json.loads((root / NAME).read_text(encoding="utf-8"))
+        content = (root / NAME).read_bytes()
     except FileNotFoundError:
         return Manifest()
-    except (OSError, ValueError):
+    except OSError:
+        raise StoreError(_UNREADABLE) from None
+    return parse_manifest(content)
+
+
+def parse_manifest(text: bytes) -> Manifest:
+    """A state from the content of its `manifest.json`.
+
+    Raises:
+        StoreError: it cannot be read or is of another format.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         raise StoreError(_UNREADABLE)
@@ -112,27 +153,7 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Replace the manifest in one rename."""
-    content: dict[str, Any] = {
-        "format": _FORMAT,
-        "seq": manifest.seq,
-        "run_id": manifest.run_id,
-        "committed_at": manifest.committed_at,
-        "tables": {
-            name: {
-                "version": entry.version,
-                "folder": entry.folder,
-                "files": {key: list(paths) for key, paths in entry.files.items()},
-                "checksums": dict(sorted(entry.checksums.items())),
-            }
-            for name, entry in sorted(manifest.tables.items())
-        },
-        "staged": {
-            center: {name: list(paths) for name, paths in relations.items()}
-            for center, relations in sorted(manifest.staged.items())
-        },
-        "kept": dict(sorted(manifest.kept.items())),
-    }
-    replace_file(root / NAME, json.dumps(content, indent=1).encode())
+    replace_file(root / NAME, manifest.to_json())
 
 
 def replace_file(path: Path, content: bytes) -> None:

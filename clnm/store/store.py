@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from clnm.store import asking
 from clnm.store.commit import Writer
 from clnm.store.lock import hold_lock
 from clnm.store.manifest import Manifest, read_manifest
+from clnm.store.mirror import Mirror
 from clnm.store.tables import LINEAGE, TABLES
 from clnm.store.warehouse import Installation, Views, read_sql, relation_names, rows_of, write_catalog
 
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
 class Store:
     """A folder of tables. Opening it has no effect; reading needs no lock."""
 
-    def __init__(self, root: Path, *, variables: Sequence[ClinicalVariable] = (), outcome: str = "clnm") -> None:
-        self.root = root
+    def __init__(
+        self,
+        root: Path,
+        *,
+        variables: Sequence[ClinicalVariable] = (),
+        outcome: str = "clnm",
+        mirror: Mirror | None = None,
+    ) -> None:
+        self.root, self._mirror = root, mirror
         self._installation = Installation(root, tuple(variables), outcome)
         self._connections: dict[bool, tuple[int, duckdb.DuckDBPyConnection, Views]] = {}
         atexit.register(self.close)
@@ -42,11 +50,16 @@ class Store:
             LockedError: another run holds the lock.
             StoreError: the store cannot be written.
         """
-        with hold_lock(self.root, run_id=run_id, command=command, since=started_at):
+        with ExitStack() as stack:
+            stack.enter_context(hold_lock(self.root, run_id=run_id, command=command, since=started_at))
+            if self._mirror:
+                holder = {"run_id": run_id, "command": command, "since": started_at.isoformat(timespec="seconds")}
+                stack.enter_context(self._mirror.writing(holder))
             writer = Writer(
                 self.root,
                 run_id,
                 clinical_types=self._installation.clinical_types(),
+                publish=self._mirror.publish if self._mirror else None,
                 after_commit=self._refresh_catalog,
             )
             try:
@@ -54,6 +67,20 @@ class Store:
             finally:
                 if writer.is_changed:
                     self.rebuild_catalog()
+
+    def pull(self) -> None:
+        """Bring the mirror of a store in a bucket to its present state, catalogue included; nothing for a folder.
+
+        Raises:
+            StoreError: the bucket cannot be reached.
+        """
+        if self._mirror and self._mirror.pull():
+            self._refresh_catalog()
+
+    def push_restored(self) -> None:
+        """Put what was restored into the bucket; nothing for a folder."""
+        if self._mirror:
+            self._mirror.push_restored()
 
     def close(self) -> None:
         """Let go of the connections; the next question opens new ones."""

@@ -1,16 +1,20 @@
 """The command line's promises: quick help, an example to paste for each command, sentences and exit codes."""
 
+import io
 import json
 import re
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 import typer
 
 from clnm.cli import asking, models, setting_up, stages, store
 from clnm.cli.app import app, parse_moment, table
+from clnm.pipeline.asking import write_answer
 
 REGISTERED = (asking, models, setting_up, stages, store)
 
@@ -106,3 +110,25 @@ def test_times_without_a_zone_mean_utc():
 
 def test_a_table_aligns_numbers_to_the_right():
     assert table(("name", "n"), [("a", 1), ("bb", 10)]) == ["name   n", "a      1", "bb    10"]
+
+
+def test_an_answer_as_json_has_every_digit_and_null_for_what_is_no_number():
+    answer = pa.table(
+        {
+            "p_value": [1.2345678901234567e-13, float("nan"), None],
+            "count": pa.array([3, None, 2**60]),
+            "at": pa.array([datetime(2025, 3, 1, 10, 15, tzinfo=UTC), None, None], pa.timestamp("us", "UTC")),
+            "embedding": [[0.1, float("inf")], [], None],
+        }
+    )
+    stream = io.StringIO()
+    write_answer(answer, "json", None, stream)
+    first, second, third = json.loads(stream.getvalue())
+    assert first == {
+        "p_value": 1.2345678901234567e-13,
+        "count": 3,
+        "at": "2025-03-01T10:15:00+00:00",
+        "embedding": [0.1, None],
+    }
+    assert second == {"p_value": None, "count": None, "at": None, "embedding": []}
+    assert third["count"] == 2**60

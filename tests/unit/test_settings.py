@@ -43,7 +43,7 @@ def test_clinical_variables_come_in_the_order_of_the_file(config):
         ('role = "train"', 'role = "trian"', "center.0.role"),
         ('levels = ["clear", "unclear"]', 'level = ["clear"]', "clinical.tumor_edge.level"),
         ("fine_tune_epochs = 0", "fine_tune_epochs = -3", "deep.fine_tune_epochs"),
-        ('root = "store"', 'root = "s3://bucket/x"', "object stores are not supported"),
+        ('root = "store"', 'root = "gs://bucket/x"', "a folder, or s3://bucket/prefix"),
         ("calcification = {", "clnm = {", "is the outcome"),
         ('name = "C1"', 'name = "../C1"', "center.0.name"),
     ],

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import time
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 from clnm.entities import ClinicalVariable, VariableKind
 from clnm.errors import ConfigurationError, StoreError
 from clnm.store import maintenance
-from clnm.store.manifest import read_manifest
+from clnm.store.manifest import read_manifest, write_manifest
 from tests.store_rows import (
     FEATURES,
     GATED,
@@ -110,7 +111,7 @@ def test_compact_merges_files_and_changes_no_row(store):
     before, files = content(store), file_count(store, "radiomics")
     assert files == 3
     with open_writer(store, "run-5"):
-        counts = maintenance.compact(store.root, run_id="run-5", committed_at=NOW)
+        counts = maintenance.compact(store.root, partial(write_manifest, store.root), run_id="run-5", committed_at=NOW)
     assert counts["files_after"] < counts["files_before"]
     assert file_count(store, "radiomics") == 2  # one for each center
     assert content(store) == before
@@ -119,7 +120,7 @@ def test_compact_merges_files_and_changes_no_row(store):
 
 def test_a_compaction_that_was_killed_changes_nothing(store):
     before, manifest = content(store), (store.root / "manifest.json").read_bytes()
-    maintenance.compact(store.root, run_id="run-5", committed_at=NOW)
+    maintenance.compact(store.root, partial(write_manifest, store.root), run_id="run-5", committed_at=NOW)
     (store.root / "manifest.json").write_bytes(manifest)
     with open_writer(store, "run-6"):
         pass
@@ -134,7 +135,7 @@ def test_vacuum_refuses_less_than_seven_days(store):
 
 def test_vacuum_deletes_old_files_that_no_state_names_and_never_a_published_one(store):
     old = parquet_files(store)
-    maintenance.compact(store.root, run_id="run-5", committed_at=NOW)
+    maintenance.compact(store.root, partial(write_manifest, store.root), run_id="run-5", committed_at=NOW)
     never_named = old[0].with_name("part-00000-of-a-killed-run.parquet")
     never_named.write_bytes(old[0].read_bytes())
     before, named = (
@@ -242,14 +243,19 @@ def files_with(root, needle):
 def erase(store, center, number):
     with open_writer(store, "run-8"):
         return maintenance.erase(
-            store.root, wanted(center, number), run_id="run-8", committed_at=NOW, before_deleting=store.rebuild_catalog
+            store.root,
+            wanted(center, number),
+            partial(write_manifest, store.root),
+            run_id="run-8",
+            committed_at=NOW,
+            before_deleting=store.rebuild_catalog,
         )
 
 
 def test_nothing_of_a_forgotten_patient_is_left_in_any_byte_of_the_store(store):
     """The patient was corrected once, and their first version was undone, compacted and superseded: all of it goes."""
     write_night(store, [1], known_at=day(9), run_id="run-5", age=51.0)
-    maintenance.compact(store.root, run_id="run-6", committed_at=NOW)
+    maintenance.compact(store.root, partial(write_manifest, store.root), run_id="run-6", committed_at=NOW)
     with open_writer(store, "run-7") as writer, writer.commit(LINEAGE) as batch:
         file = {"file_key": "f", "center": "C1", "image_key": "image-C1-0001"}
         batch.append("files", table_of("files", [file, file | {"file_key": "g", "image_key": None}]))
@@ -309,7 +315,8 @@ def test_readers_of_the_catalogue_do_not_notice_that_somebody_is_forgotten(store
             seen.extend(connection.execute("SELECT count(*) FROM raw_rois").fetchone())
 
     with open_writer(store, "run-8"):
-        maintenance.erase(store.root, wanted("C1", 1), run_id="run-8", committed_at=NOW, before_deleting=look)
+        publish = partial(write_manifest, store.root)
+        maintenance.erase(store.root, wanted("C1", 1), publish, run_id="run-8", committed_at=NOW, before_deleting=look)
     with duckdb.connect(str(store.root / "catalog.duckdb"), read_only=True) as connection:
         assert [*seen, 6] == [6, connection.execute("SELECT count(*) FROM raw_rois").fetchone()[0]]
 
@@ -332,7 +339,7 @@ def test_a_new_feature_column_is_null_in_older_rows(store):
     assert rows == [(None, 1.0)] * 7 + [(2.0, 2.0)]
     assert store.feature_names() == [*FEATURES, "wavelet-LL_glcm_Contrast"]
     assert len(store.manifest().tables["radiomics"].files) == 2  # one reading for each schema
-    maintenance.compact(store.root, run_id="run-6", committed_at=NOW)
+    maintenance.compact(store.root, partial(write_manifest, store.root), run_id="run-6", committed_at=NOW)
     assert answers(store, 'SELECT count("wavelet-LL_glcm_Contrast"), count(*) FROM radiomics') == [(1, 8)]
 
 
