@@ -12,8 +12,9 @@ import duckdb
 import pyarrow as pa
 
 from clnm.errors import StoreError, UserError
+from clnm.store.catalog import add_comments
 from clnm.store.manifest import Manifest
-from clnm.store.warehouse import DAMAGED, Installation, add_comments, build_views, data_files, macro_names
+from clnm.store.warehouse import DAMAGED, Installation, build_views, data_files, macro_names
 
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """The parts of a parsed statement that only read. `WITH t AS (COPY ...)` is a SELECT to the parser, and writes."""

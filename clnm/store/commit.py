@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from clnm.entities import Lineage
 from clnm.errors import StoreError
-from clnm.store.delta import COMPRESSION, append_rows
+from clnm.store.delta import COMPRESSION, append_rows, columns_with_dictionary
 from clnm.store.manifest import Manifest, next_state, read_manifest, replace_file, write_manifest
 from clnm.store.recovery import recover
 from clnm.store.tables import LINEAGE, TABLES, Table
@@ -117,9 +118,8 @@ class Writer:
     def _write(self, batch: Batch, lineage: Lineage, before: Manifest) -> Manifest:
         seq = before.seq + 1
         additions = batch.appended + [
-            (relation, _read_staged(self._root, before.staged_files(relation, center)))
-            for center in batch.published
-            for relation in before.staged.get(center, {})
+            (relation, _read_staged(self._root, paths))
+            for relation, paths in _to_publish(before, batch.published).items()
         ]
         tables = dict(before.tables)
         for relation in dict.fromkeys(name for name, table in additions if table.num_rows):
@@ -145,20 +145,37 @@ class Writer:
             for center, relations in before.staged.items()
             if center not in (*batch.published, *batch.dropped)
         }
-        for number, (relation, center, table) in enumerate(batch.staged):
-            relative = f"staging/{relation}/{center}/{seq:08d}-{number:03d}.parquet"
-            path = self._root / relative
-            path.parent.mkdir(parents=True, exist_ok=True)
-            buffer = pa.BufferOutputStream()
-            pq.write_table(table, buffer, compression=COMPRESSION)
-            replace_file(path, buffer.getvalue().to_pybytes())
+        files = [
+            (relation, center, table, f"staging/{relation}/{center}/{seq:08d}-{number:03d}.parquet")
+            for number, (relation, center, table) in enumerate(batch.staged)
+        ]
+        for relation, center, _, path in files:
             relations = staged.setdefault(center, {})
-            relations[relation] = (*relations.get(relation, ()), relative)
+            relations[relation] = (*relations.get(relation, ()), path)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda file: _write_staged(self._root / file[3], file[2]), files))
         return staged
 
 
+def _to_publish(before: Manifest, centers: Sequence[str]) -> dict[str, list[str]]:
+    """The staged files of some centers by relation, in the order in which they were staged."""
+    found: dict[str, list[str]] = {}
+    for center in centers:
+        for relation in before.staged.get(center, {}):
+            found.setdefault(relation, []).extend(before.staged_files(relation, center))
+    return found
+
+
+def _write_staged(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression=COMPRESSION, use_dictionary=columns_with_dictionary(table.schema))
+    replace_file(path, buffer.getvalue().to_pybytes())
+
+
 def _read_staged(root: Path, paths: list[str]) -> pa.Table:
-    parts = [pq.read_table(root / path, partitioning=None) for path in paths]
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(lambda path: pq.read_table(root / path, partitioning=None, use_threads=False), paths))
     return pa.concat_tables(parts, promote_options="permissive")
 
 

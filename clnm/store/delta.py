@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from clnm.errors import StoreError
@@ -17,7 +18,7 @@ from clnm.store.manifest import Published, checksum, sync_file, sync_folder
 from clnm.store.tables import TABLES
 
 COMPRESSION = "zstd"
-WRITER = WriterProperties(compression=COMPRESSION.upper())
+_NO_DICTIONARY = ColumnProperties(dictionary_enabled=False)
 _TRANSACTION = "clnm"
 """One application name for all commits: Delta keeps the last version of each name for ever."""
 
@@ -43,7 +44,7 @@ def append_rows(root: Path, relation: str, content: pa.Table, before: Published 
             mode="append",
             partition_by=["center"] if TABLES[relation].has_center else None,
             schema_mode="merge",
-            writer_properties=WRITER,
+            writer_properties=_properties(content.schema),
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(_TRANSACTION, int(note["seq"]))], custom_metadata=note
             ),
@@ -63,7 +64,7 @@ def rewrite_rows(root: Path, relation: str, folder: str, batches: pa.RecordBatch
         str(root / folder),
         batches,
         partition_by=["center"] if TABLES[relation].has_center else None,
-        writer_properties=WRITER,
+        writer_properties=_properties(batches.schema),
         commit_properties=CommitProperties(
             app_transactions=[Transaction(_TRANSACTION, int(note["seq"]))], custom_metadata=note
         ),
@@ -75,7 +76,8 @@ def rewrite_rows(root: Path, relation: str, folder: str, batches: pa.RecordBatch
 
 def compact_rows(root: Path, before: Published) -> Published:
     """Merge a table's small files; the old ones stay until `vacuum`."""
-    DeltaTable(str(root / before.folder)).optimize.compact(writer_properties=WRITER)
+    table = DeltaTable(str(root / before.folder))
+    table.optimize.compact(writer_properties=_properties(pa.schema(table.schema().to_arrow())))
     after = describe_table(root, before.folder, before)
     _sync(root, before.folder, after, before)
     return after
@@ -86,21 +88,37 @@ def describe_table(root: Path, folder: str, before: Published | None) -> Publish
     table = DeltaTable(str(root / folder))
     paths = sorted(live_files(table, folder))
     known = {path: key for key, group in before.files.items() for path in group} if before else {}
-    sums = before.checksums if before else {}
+    sums = dict(before.checksums) if before else {}
+    new = [path for path in paths if path not in known or path not in sums]
+    with ThreadPoolExecutor() as pool:
+        known |= zip(new, pool.map(lambda path: _schema_hash(root / path), new), strict=True)
+        sums |= zip(new, pool.map(lambda path: checksum(root / path), new), strict=True)
     groups: dict[str, list[str]] = {}
     for path in paths:
-        groups.setdefault(known.get(path) or _schema_hash(root / path), []).append(path)
+        groups.setdefault(known[path], []).append(path)
     return Published(
         table.version(),
         folder,
         {key: tuple(group) for key, group in groups.items()},
-        {path: sums.get(path) or checksum(root / path) for path in paths},
+        {path: sums[path] for path in paths},
     )
 
 
 def live_files(table: DeltaTable, folder: str) -> set[str]:
     """The files of the table's version, relative to the root; none of them is opened."""
     return {f"{folder}/{uri.rsplit(f'/{folder}/', 1)[1]}" for uri in table.file_uris()}
+
+
+def columns_with_dictionary(schema: pa.Schema) -> list[str]:
+    """The columns whose values may well repeat: a dictionary of measured numbers costs time and space for nothing."""
+    return [field.name for field in schema if not pa.types.is_floating(field.type)]
+
+
+def _properties(schema: pa.Schema) -> WriterProperties:
+    without = set(schema.names) - set(columns_with_dictionary(schema))
+    return WriterProperties(
+        compression=COMPRESSION.upper(), column_properties=dict.fromkeys(without, _NO_DICTIONARY) or None
+    )
 
 
 def _sync(root: Path, folder: str, after: Published, before: Published | None) -> None:

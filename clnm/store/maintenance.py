@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from clnm.errors import ConfigurationError, StoreError
-from clnm.store.delta import COMPRESSION, compact_rows, live_files, rewrite_rows
+from clnm.store.delta import COMPRESSION, columns_with_dictionary, compact_rows, live_files, rewrite_rows
 from clnm.store.manifest import (
     NAME,
     Manifest,
@@ -184,7 +184,9 @@ def _without_staged(
                     count += table.num_rows - kept.num_rows
                     path = f"{path.removesuffix('.parquet')}-{before.seq + 1:08d}.parquet"  # noqa: PLW2901 - the new name
                     buffer = pa.BufferOutputStream()
-                    pq.write_table(kept, buffer, compression=COMPRESSION)
+                    pq.write_table(
+                        kept, buffer, compression=COMPRESSION, use_dictionary=columns_with_dictionary(kept.schema)
+                    )
                     replace_file(root / path, buffer.getvalue().to_pybytes())
                 renamed.append(path)
             relations[relation] = tuple(renamed)

@@ -15,12 +15,13 @@ import pyarrow as pa
 from clnm.entities import ClinicalVariable
 from clnm.errors import StoreError, nearest
 from clnm.store import asking
+from clnm.store.catalog import write_catalog
 from clnm.store.commit import Writer
 from clnm.store.lock import hold_lock
 from clnm.store.manifest import Manifest, read_manifest
 from clnm.store.mirror import Mirror
 from clnm.store.tables import LINEAGE, TABLES
-from clnm.store.warehouse import Installation, Views, read_sql, relation_names, rows_of, write_catalog
+from clnm.store.warehouse import Installation, Views, read_sql, relation_names, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ class Store:
                 yield writer
             finally:
                 if writer.is_changed:
-                    self.rebuild_catalog()
+                    write_catalog(self._installation, self.manifest())
 
     def pull(self) -> None:
         """Bring the mirror of a store in a bucket to its present state, catalogue included; nothing for a folder.
@@ -149,7 +150,7 @@ class Store:
     def rebuild_catalog(self) -> int:
         """Write `catalog.duckdb` anew, comments and all; returns how many relations it holds."""
         self._demand_there()
-        return write_catalog(self._installation, self.manifest())
+        return write_catalog(self._installation, self.manifest(), anew=True)
 
     def _refresh_catalog(self) -> None:
         write_catalog(self._installation, self.manifest(), with_comments=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ import pyarrow.parquet as pq
 
 from clnm.entities import ClinicalVariable, VariableKind
 from clnm.errors import StoreError
-from clnm.store.manifest import Manifest, replace_file, sync_file, sync_folder
-from clnm.store.tables import LINEAGE, TABLES, Table
+from clnm.store.manifest import Manifest, replace_file
+from clnm.store.tables import TABLES, Table
 
-CATALOG = "catalog.duckdb"
-_STORAGE_VERSION = "v1.2.0"
-"""So that DuckDB clients from 1.5 on open the catalogue."""
 _CLOCKS = ("known_at", "scored_at", "started_at", "last_seen_at", "last_raised_at", "first_seen_at")
 """When a row came to be known: the first of these that it has; a row without any counts from the start of its run."""
+LAYERS = ("staging", "views", "marts")
+"""The folders of `sql/` that hold relations; each reads those before it."""
 _IF_MOVED = "if-moved-run-clnm-store-catalog"
 DAMAGED = (
     "a data file of the store is missing or damaged; `clnm store verify` names it, `clnm store restore` brings it back"
@@ -79,7 +77,7 @@ def read_sql(layer: str, name: str, *, outcome: str) -> Relation:
 
 def macro_names() -> list[str]:
     """The relations that take a parameter."""
-    layers = {layer: layer_names(layer) for layer in ("staging", "views", "marts")}
+    layers = {layer: layer_names(layer) for layer in LAYERS}
     found = [read_sql(layer, name, outcome="") for layer, names in layers.items() for name in names]
     return [relation.name for relation in found if relation.parameters is not None]
 
@@ -108,9 +106,7 @@ class Views:
         self._connection, self._installation, self._manifest = connection, installation, manifest
         self._with_staged, self._as_of = with_staged, as_of
         self._relations = {
-            name: read_sql(layer, name, outcome=installation.outcome)
-            for layer in ("staging", "views", "marts")
-            for name in layer_names(layer)
+            name: read_sql(layer, name, outcome=installation.outcome) for layer in LAYERS for name in layer_names(layer)
         }
         self._made: set[str] = set()
         self._later_runs = _later_runs(connection, self._union("runs"), as_of) if as_of else ""
@@ -149,8 +145,7 @@ class Views:
             raise StoreError(DAMAGED) from error
 
     def _union(self, name: str) -> str:
-        sources = _sources(self._installation, self._manifest, TABLES[name], with_staged=self._with_staged)
-        return " UNION ALL BY NAME ".join(sources)
+        return union_of(self._installation, self._manifest, TABLES[name], with_staged=self._with_staged)
 
 
 def build_views(
@@ -162,65 +157,6 @@ def build_views(
 ) -> None:
     """Create every relation: raw files, then staging, views and marts; `as_of` hides what was not known then."""
     Views(connection, installation, manifest, as_of=as_of).make_all()
-
-
-def write_catalog(installation: Installation, manifest: Manifest, *, with_comments: bool = True) -> int:
-    """Build the catalogue beside the old one and rename it over; returns how many relations it holds."""
-    path = installation.root / CATALOG
-    scratch = path.with_name(f"{CATALOG}.{os.getpid()}.scratch")
-    try:
-        count = _build_catalog(installation, manifest, scratch, with_comments=with_comments)
-        sync_file(scratch)
-        scratch.rename(path)
-        sync_folder(path.parent)
-    except (OSError, duckdb.Error) as error:
-        for left in scratch.parent.glob(f"{scratch.name}*"):
-            left.unlink(missing_ok=True)
-        raise StoreError(
-            "catalog.duckdb cannot be written; the tables are intact, run `clnm store catalog` when mended"
-        ) from error
-    return count
-
-
-def _build_catalog(installation: Installation, manifest: Manifest, scratch: Path, *, with_comments: bool) -> int:
-    scratch.unlink(missing_ok=True)
-    with duckdb.connect() as connection:
-        connection.execute(f"ATTACH '{_quoted(scratch)}' AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
-        connection.execute("USE catalog")
-        build_views(connection, installation, manifest)
-        if with_comments:
-            add_comments(connection, installation)
-        count = len(relation_names(connection))
-        connection.execute("USE memory")
-        connection.execute("DETACH catalog")
-    return count
-
-
-def add_comments(connection: duckdb.DuckDBPyConnection, installation: Installation) -> None:
-    """`COMMENT ON` every relation and column: its own file's words first, then its table's, then any table's."""
-    known = _known_comments(installation)
-    own: dict[str, dict[str, str]] = {name: {c.name: c.comment for c in t.columns} for name, t in TABLES.items()}
-    for layer in ("staging", "views", "marts"):
-        for name in layer_names(layer):
-            relation = read_sql(layer, name, outcome=installation.outcome)
-            kind = "VIEW" if relation.parameters is None else "MACRO TABLE"
-            connection.execute(f"COMMENT ON {kind} {name} IS '{_quoted(relation.grain)}'")
-            own[name] = {**own.get(name, {}), **relation.comments}
-    for column in rows_of(connection, "FROM duckdb_columns() WHERE NOT internal"):
-        relation_name, name = column["table_name"], column["column_name"]
-        if not relation_name.startswith("raw_"):
-            text = own[relation_name].get(name) or known.get(name) or _feature_comment(name)
-            connection.execute(f'COMMENT ON COLUMN "{relation_name}"."{name}" IS \'{_quoted(text)}\'')
-
-
-def _known_comments(installation: Installation) -> dict[str, str]:
-    known = {column.name: column.comment for table in TABLES.values() for column in (*table.columns, *LINEAGE)}
-    for variable in installation.variables:
-        unit = f", in {variable.unit}" if variable.unit else ""
-        levels = f": {', '.join(variable.levels)}" if variable.levels else ""
-        known[variable.name] = f"Clinical {variable.kind.value}{levels}{unit}."
-    known[installation.outcome] = "The outcome; null while pathology's answer is not known."
-    return known
 
 
 def relation_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -244,6 +180,11 @@ def data_files(installation: Installation, manifest: Manifest) -> list[str]:
     return [str(installation.root / path) for path in published] + empties
 
 
+def union_of(installation: Installation, manifest: Manifest, table: Table, *, with_staged: bool = False) -> str:
+    """The query that reads all rows of a table."""
+    return " UNION ALL BY NAME ".join(_sources(installation, manifest, table, with_staged=with_staged))
+
+
 def _sources(installation: Installation, manifest: Manifest, table: Table, *, with_staged: bool) -> Iterator[str]:
     """An empty file with every column, one `read_parquet` per schema of published files, one for all staged files."""
     yield _read([str(_empty_file(installation, table))], is_partitioned=False)
@@ -257,7 +198,7 @@ def _sources(installation: Installation, manifest: Manifest, table: Table, *, wi
 def _later_runs(connection: duckdb.DuckDBPyConnection, runs: str, as_of: datetime) -> str:
     """The runs that began after `as_of`, as a list of SQL."""
     later = rows_of(connection, f"FROM ({runs}) WHERE started_at > TIMESTAMPTZ '{as_of.isoformat()}'")
-    return ", ".join(f"'{_quoted(row['run_id'])}'" for row in later)
+    return ", ".join(f"'{quoted(row['run_id'])}'" for row in later)
 
 
 def _was_known(table: Table, later_runs: str, as_of: datetime) -> str:
@@ -271,14 +212,15 @@ def _was_known(table: Table, later_runs: str, as_of: datetime) -> str:
 
 
 def _read(paths: Sequence[str], *, is_partitioned: bool, by_name: bool = False) -> str:
-    listed = ", ".join(f"'{_quoted(path)}'" for path in paths)
+    listed = ", ".join(f"'{quoted(path)}'" for path in paths)
     hive = (
         "hive_partitioning = true, hive_types = {'center': VARCHAR}" if is_partitioned else "hive_partitioning = false"
     )
     return f"FROM read_parquet([{listed}], {hive}{', union_by_name = true' if by_name else ''})"
 
 
-def _quoted(path: str | Path) -> str:
+def quoted(path: str | Path) -> str:
+    """A text as it stands between quotes in SQL."""
     return str(path).replace("'", "''")
 
 
@@ -299,9 +241,3 @@ def _empty_file(installation: Installation, table: Table) -> Path:
         pq.write_table(schema.empty_table(), buffer)
         replace_file(path, buffer.getvalue().to_pybytes())
     return path
-
-
-def _feature_comment(name: str) -> str:
-    """Radiomics columns keep pyradiomics' own names: image type, class, feature."""
-    parts = name.rsplit("_", 2)
-    return f"pyradiomics {parts[1]} {parts[2]} of the {parts[0]} image." if len(parts) == 3 else ""

@@ -158,3 +158,40 @@ def test_the_catalogue_is_the_same_whoever_builds_it_and_leaves_no_scratch(store
     store.rebuild_catalog()
     assert asked(store, "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY 1") == before
     assert list(store.root.glob("*.scratch*")) == []
+
+
+EVERYTHING = (
+    "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal ORDER BY 1",
+    "SELECT view_name, sql FROM duckdb_views() WHERE view_name LIKE 'raw_%' ORDER BY 1",
+    "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL",
+    "SELECT function_name, comment FROM duckdb_functions() WHERE function_type = 'table_macro' ORDER BY ALL",
+)
+
+
+def test_a_catalogue_that_was_followed_is_the_one_that_a_build_would_make(tmp_path):
+    store = open_store(tmp_path)
+    write_night(store, [0])
+    file = (tmp_path / "catalog.duckdb").stat().st_size
+    for number in range(1, 12):
+        write_night(store, [number], known_at=day(number), run_id=f"run-{number}")
+    followed = [asked(store, question) for question in EVERYTHING]
+    assert (tmp_path / "catalog.duckdb").stat().st_size < 3 * file
+    store.rebuild_catalog()
+    assert followed == [asked(store, question) for question in EVERYTHING]
+
+
+def test_a_new_column_is_in_the_next_catalogue_with_its_comment(tmp_path):
+    store = open_store(tmp_path)
+    write_night(store, [0])
+    write_night(store, [1], known_at=day(1), run_id="run-2", features=("log-sigma-3-mm-3D_glcm_Contrast",))
+    question = "SELECT comment FROM duckdb_columns() WHERE table_name = 'radiomics' AND column_name LIKE 'log%'"
+    assert asked(store, question) == [("pyradiomics glcm Contrast of the log-sigma-3-mm-3D image.",)]
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000])
+def test_a_damaged_catalogue_is_built_anew_by_the_next_commit(tmp_path, content):
+    store = open_store(tmp_path)
+    write_night(store, [0])
+    (tmp_path / "catalog.duckdb").write_bytes(content)
+    write_night(store, [1], known_at=day(1), run_id="run-2")
+    assert asked(store, "SELECT count(*) FROM cases") == [(2,)]
