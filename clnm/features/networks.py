@@ -11,7 +11,8 @@ from clnm.errors import ConfigurationError, nearest
 if TYPE_CHECKING:
     import torch
 
-BACKBONES = ("resnet18", "resnet34", "resnet50", "densenet121", "efficientnet-b0")
+BACKBONES = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "densenet121": 1024, "efficientnet-b0": 1280}
+"""Each network and the length of its embedding."""
 
 
 def build(backbone: str) -> Any:

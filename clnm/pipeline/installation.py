@@ -14,6 +14,7 @@ from clnm.archive.sources import Root
 from clnm.archive.tables import TableFormat
 from clnm.entities import Role
 from clnm.errors import ConfigurationError, nearest
+from clnm.features.networks import BACKBONES
 from clnm.settings import CenterSettings, Settings, read_authorization, read_pseudonym_key, read_settings
 from clnm.store import Bucket, Mirror, Store
 
@@ -125,6 +126,12 @@ def open_installation(config: Path) -> Installation:
     home = config.parent.absolute()
     root = (home / settings.store.folder).absolute()
     mirror = Mirror(Bucket(settings.store.root), root) if settings.store.root != settings.store.folder else None
-    store = Store(root, variables=settings.variables(), outcome=settings.outcome.name, mirror=mirror)
+    store = Store(
+        root,
+        variables=settings.variables(),
+        outcome=settings.outcome.name,
+        embedding_size=BACKBONES.get(settings.deep.backbone),
+        mirror=mirror,
+    )
     store.pull()
     return Installation(home, settings, store)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from clnm.errors import StoreError, UserError
 from clnm.store.catalog import add_comments
 from clnm.store.manifest import Manifest
-from clnm.store.warehouse import DAMAGED, Installation, build_views, data_files, macro_names
+from clnm.store.warehouse import DAMAGED, Installation, Views, data_files, macro_names
 
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """The parts of a parsed statement that only read. `WITH t AS (COPY ...)` is a SELECT to the parser, and writes."""
@@ -23,6 +23,11 @@ _EXPLAIN = re.compile(rf"\s*EXPLAIN\b(\s+ANALYZE\b)?(\s*\(\s*{_OPTION}(\s*,\s*{_
 """Options by name: a wider pattern could swallow half of a statement and leave a harmless rest to be judged."""
 _ON_COMMENTS = re.compile("data_dictionary|comment", re.IGNORECASE)
 """Comments on 1,500 columns take a second or two: only a question about them pays for them."""
+_ON_THE_CATALOGUE = re.compile(
+    r"\b(show|describe|summarize|data_dictionary|information_schema|(duckdb|pg|sqlite|pragma)_\w+|pg_catalog)\b",
+    re.IGNORECASE,
+)
+"""Questions about the relations themselves see all of them; for others those that they name are made."""
 _TABLE_FUNCTIONS = {
     *("duckdb_columns", "duckdb_functions", "duckdb_keywords", "duckdb_schemas", "duckdb_settings", "duckdb_tables"),
     *("duckdb_types", "duckdb_views", "generate_series", "histogram", "histogram_values", "json_each", "json_tree"),
@@ -44,16 +49,29 @@ def answer(installation: Installation, manifest: Manifest, question: str, as_of:
     with duckdb.connect() as connection:
         _demand_one_question(connection, question)
         connection.execute("SET python_enable_replacements = false")
-        build_views(connection, installation, manifest, as_of=as_of)
+        views = Views(connection, installation, manifest, as_of=as_of)
+        if _ON_THE_CATALOGUE.search(question):
+            views.make_all()
+        else:
+            views.make_for(question)
         if _ON_COMMENTS.search(question):
             add_comments(connection, installation)
         _lock_down(connection, data_files(installation, manifest))
         try:
-            return connection.sql(question).to_arrow_table()
+            return _asked(connection, question, views)
         except duckdb.Error as error:
             if isinstance(error, duckdb.IOException) or str(installation.root) in str(error):
                 raise StoreError(DAMAGED) from error
             raise UserError(_first_sentences(str(error))) from None
+
+
+def _asked(connection: duckdb.DuckDBPyConnection, question: str, views: Views) -> pa.Table:
+    """A name that is not there is asked once more among all relations: it may be one, or near to one."""
+    try:
+        return connection.sql(question).to_arrow_table()
+    except duckdb.CatalogException:
+        views.make_all()
+        return connection.sql(question).to_arrow_table()
 
 
 def _demand_one_question(connection: duckdb.DuckDBPyConnection, question: str) -> None:

@@ -210,7 +210,7 @@ def export(tables: Iterator[tuple[str, pa.Table]], directory: Path, file_format:
     count = 0
     for name, table in tables:
         if file_format == "csv":
-            flat = table.drop_columns([f.name for f in table.schema if pa.types.is_list(f.type)])
+            flat = table.drop_columns([f.name for f in table.schema if pa.types.is_nested(f.type)])
             pa_csv.write_csv(flat, directory / f"{name}.csv")
         else:
             pq.write_table(table, directory / f"{name}.parquet", compression="zstd")

@@ -36,10 +36,11 @@ class Store:
         *,
         variables: Sequence[ClinicalVariable] = (),
         outcome: str = "clnm",
+        embedding_size: int | None = None,
         mirror: Mirror | None = None,
     ) -> None:
         self.root, self._mirror = root, mirror
-        self._installation = Installation(root, tuple(variables), outcome)
+        self._installation = Installation(root, tuple(variables), outcome, embedding_size)
         self._connections: dict[bool, tuple[int, duckdb.DuckDBPyConnection, Views]] = {}
         atexit.register(self.close)
 

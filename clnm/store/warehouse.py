@@ -44,6 +44,8 @@ class Installation:
     root: Path
     variables: tuple[ClinicalVariable, ...]
     outcome: str
+    embedding_size: int | None = None
+    """The length of the current backbone's embeddings; None where that is not known."""
 
     def clinical_types(self) -> dict[str, pa.DataType]:
         """The columns of the clinical variables."""
@@ -62,13 +64,13 @@ class Relation:
     """What the columns mean that the file itself makes."""
 
 
-def read_sql(layer: str, name: str, *, outcome: str) -> Relation:
-    """One file of `sql/<layer>/`, its outcome column named."""
+def read_sql(layer: str, name: str, *, outcome: str, embedding_size: int | None = None) -> Relation:
+    """One file of `sql/<layer>/`, its outcome column named, and the length of an embedding where it is known."""
     text = resources.files(f"sql.{layer}").joinpath(f"{name}.sql").read_text(encoding="utf-8")
     macro, grain = _MACRO.search(text), _GRAIN.search(text)
     return Relation(
         name=name,
-        body=text.replace("{{ outcome }}", outcome),
+        body=text.replace("{{ outcome }}", outcome).replace("{{ embedding_size }}", str(embedding_size or "")),
         grain=grain.group(1) if grain else "",
         parameters=macro.group(2) if macro else None,
         comments=dict(_COLUMN.findall(text)),
@@ -106,7 +108,9 @@ class Views:
         self._connection, self._installation, self._manifest = connection, installation, manifest
         self._with_staged, self._as_of = with_staged, as_of
         self._relations = {
-            name: read_sql(layer, name, outcome=installation.outcome) for layer in LAYERS for name in layer_names(layer)
+            name: read_sql(layer, name, outcome=installation.outcome, embedding_size=installation.embedding_size)
+            for layer in LAYERS
+            for name in layer_names(layer)
         }
         self._made: set[str] = set()
         self._later_runs = _later_runs(connection, self._union("runs"), as_of) if as_of else ""

@@ -1,22 +1,19 @@
 -- Grain: one row per ROI, radiomics of the feature set that was current at t
 -- Macro: features_as_of(t)
-WITH known AS (
-    SELECT *
+-- A ROI is of one center: named in the partition, a question about one center reads that center's files alone.
+WITH current_version AS (
+    SELECT feature_set_version
     FROM raw_radiomics
     WHERE known_at <= t
-),
-
-current_version AS (
-    SELECT feature_set_version
-    FROM known
     ORDER BY commit_seq DESC NULLS FIRST, computed_at DESC, feature_set_version DESC
     LIMIT 1
 )
 
 SELECT known.*
-FROM known
+FROM raw_radiomics AS known
 INNER JOIN current_version ON known.feature_set_version = current_version.feature_set_version
+WHERE known.known_at <= t
 QUALIFY row_number() OVER (
-    PARTITION BY known.roi_key
+    PARTITION BY known.center, known.roi_key
     ORDER BY known.known_at DESC, known.commit_seq DESC NULLS FIRST, known.computed_at DESC
 ) = 1

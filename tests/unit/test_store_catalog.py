@@ -7,6 +7,7 @@ import sys
 import duckdb
 import pytest
 
+from clnm.store import Store
 from clnm.store.tables import TABLES
 from clnm.store.warehouse import layer_names, macro_names
 from tests.store_rows import answers, day, open_store, write_night
@@ -49,6 +50,7 @@ def open_catalog(store):
 
 
 def asked(store, question):
+    """What a client of the catalogue, and not of clnm, is told."""
     with open_catalog(store) as connection:
         return connection.execute(question).fetchall()
 
@@ -195,3 +197,14 @@ def test_a_damaged_catalogue_is_built_anew_by_the_next_commit(tmp_path, content)
     (tmp_path / "catalog.duckdb").write_bytes(content)
     write_night(store, [1], known_at=day(1), run_id="run-2")
     assert asked(store, "SELECT count(*) FROM cases") == [(2,)]
+
+
+def test_an_embedding_is_an_array_of_the_backbones_length_and_null_where_it_is_of_another(tmp_path):
+    write_night(open_store(tmp_path), [0])
+    question = "SELECT typeof(embedding), array_cosine_distance(embedding, [1, 1]::FLOAT[2]) FROM deep"
+    store = Store(tmp_path, embedding_size=2)
+    store.rebuild_catalog()
+    assert asked(store, question) == [("FLOAT[2]", 0.0)]
+    store = Store(tmp_path, embedding_size=3)
+    store.rebuild_catalog()
+    assert asked(store, "SELECT typeof(embedding), embedding FROM deep") == [("FLOAT[3]", None)]
