@@ -12,7 +12,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a fil
 
 import psutil
 
-from clnm.cluster import open_cluster, run_shards
+from clnm.cluster import Work, open_cluster, run_shards
 
 WORKERS, SHARD = 2, 16
 
@@ -34,11 +34,11 @@ def main() -> None:
     print("    cases  seconds  cases/s  scheduler and client MiB at the end")
     process = psutil.Process()
     with open_cluster("local", WORKERS, 1.0, preload=("clnm.cluster",)) as handle:
-        list(run_shards(handle, trivial, shards(1000), in_flight=2 * WORKERS, time_limit_s=60.0))
+        list(run_shards(handle, Work(trivial), shards(1000), in_flight=2 * WORKERS, time_limit_s=60.0))
         count = 10_000
         while count <= largest:
             started, done = time.perf_counter(), 0
-            for result in run_shards(handle, trivial, shards(count), in_flight=2 * WORKERS, time_limit_s=60.0):
+            for result in run_shards(handle, Work(trivial), shards(count), in_flight=2 * WORKERS, time_limit_s=60.0):
                 done += len(result.done)
             seconds = time.perf_counter() - started
             assert done == count

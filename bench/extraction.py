@@ -78,7 +78,6 @@ def prepare(directory: Path, cases: int) -> Path:
 def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], int]:
     """Mean seconds a ROI of each part, on a sample of all centers; and how many radiomics columns there are."""
     from clnm.features.crops import crop_roi
-    from clnm.features.deep import embed
     from clnm.features.extraction import extract as radiomics
 
     config = copied(ingested, directory, workers=1)
@@ -88,7 +87,7 @@ def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], i
         installation = run.installation
         parameters = read_parameters(installation.path(installation.settings.radiomics.params))
         extractor = extract.Extractor(installation.pixels, parameters, "fast", encoder_for(run))
-        versions, weights = extract.feature_set_versions(extractor), directory / "weights.safetensors"
+        versions = extract.feature_set_versions(extractor)
         for center in run.centers:
             todo = installation.store.run_query("rois_to_extract", center=center, **everything)[::EVERY]
             done = []
@@ -99,18 +98,21 @@ def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], i
                 clock.append(time.perf_counter())
                 values, engine = radiomics(luminance, mask, spacing(row), parameters, "fast")
                 clock.append(time.perf_counter())
-                vector = embed(crop_roi(luminance, mask, spacing(row))[None], weights, backbone="resnet18")[0]
-                clock.append(time.perf_counter())
-                done.append(extract.Extracted(row["roi_key"], engine, values, vector))
+                crop = crop_roi(luminance, mask, spacing(row))
+                done.append(extract.Extracted(row["roi_key"], engine, values, crop=crop))
                 if len(done) > 1:
                     for part, seconds in zip(spent, np.diff(clock), strict=False):
                         spent[part].append(seconds)
             rois = {row["roi_key"]: row for row in todo}
+            extract.embed_shard(extractor, done[:1])
             for start in range(1, len(done), extract.SHARD_SIZE):
-                began = time.perf_counter()
-                shard = done[start : start + extract.SHARD_SIZE]
+                clock = [time.perf_counter()]
+                shard = extract.embed_shard(extractor, done[start : start + extract.SHARD_SIZE])
+                clock.append(time.perf_counter())
                 extract.commit_shard(run, center, rois, shard, versions=versions, encoder=extractor.encoder)
-                spent["commit"] += [(time.perf_counter() - began) / len(shard)] * len(shard)
+                clock.append(time.perf_counter())
+                for part, seconds in zip(("embedding", "commit"), np.diff(clock), strict=True):
+                    spent[part] += [seconds / len(shard)] * len(shard)
     return {part: float(np.mean(seconds)) for part, seconds in spent.items()}, len(values)
 
 

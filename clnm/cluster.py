@@ -37,7 +37,16 @@ _NO_WORKER_LEFT = "[compute] scheduler: it has no worker left; start some and ru
 _NO_WORKER_LIVES = "[compute] memory_per_worker_gib: no worker can live with that little; raise it and run again"
 
 Shard = Sequence[Any]
-Work = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done to a shard; both must be importable on the workers."""
+
+    each: Callable[[Any], Any]
+    """From an item to its answer."""
+    together: Callable[[list[Any]], list[Any]] | None = None
+    """From the answers of all items of a shard to as many: what is faster for several at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +68,18 @@ class ShardResult:
 class Handle(Protocol):
     """Where shards run."""
 
-    def run(self, function: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
+    def run(self, work: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """Yield a result per finished shard, at most `in_flight` at a time."""
 
 
 def run_shards(
-    handle: Handle, function: Work, shards: Iterable[Shard], *, in_flight: int, time_limit_s: float
+    handle: Handle, work: Work, shards: Iterable[Shard], *, in_flight: int, time_limit_s: float
 ) -> Iterator[ShardResult]:
-    """Run `function` over each item of each shard; bounded memory however many shards there are.
+    """Run `work` over each shard; bounded memory however many shards there are.
 
     Args:
         handle: where.
-        function: from an item to its answer; it must be importable on the workers.
+        work: what is done to each item, and to the answers of a shard.
         shards: read lazily.
         in_flight: shards submitted and not yet answered.
         time_limit_s: for one item.
@@ -78,17 +87,18 @@ def run_shards(
     Raises:
         ConfigurationError: the cluster is gone, or has been without a worker for minutes.
     """
-    yield from handle.run(function, shards, in_flight, time_limit_s)
+    yield from handle.run(work, shards, in_flight, time_limit_s)
 
 
 class InProcess:
     """Runs shards here, one after the other: for tiny work and tests. A crash here is a crash."""
 
-    def run(self, function: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
+    def run(self, work: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """See `Handle`."""
         del in_flight, limit_s
         for shard in shards:
-            yield ShardResult([function(item) for item in shard], [])
+            answers = [work.each(item) for item in shard]
+            yield ShardResult(work.together(answers) if work.together else answers, [])
 
 
 class OnDask:
@@ -98,15 +108,15 @@ class OnDask:
         self._client = client
         self._deserted = deserted
 
-    def run(self, function: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
+    def run(self, work: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """See `Handle`."""
         suspects: list[Any] = []
-        yield from self._side_by_side(function, shards, in_flight, limit_s, suspects)
+        yield from self._side_by_side(work, shards, in_flight, limit_s, suspects)
         for item in suspects:
-            yield self._alone(function, item, limit_s)
+            yield self._alone(work, item, limit_s)
 
     def _side_by_side(
-        self, function: Work, shards: Iterable[Shard], in_flight: int, limit_s: float, suspects: list[Any]
+        self, work: Work, shards: Iterable[Shard], in_flight: int, limit_s: float, suspects: list[Any]
     ) -> Iterator[ShardResult]:
         """Halve each shard whose worker dies; an item left alone in its shard is only a suspect.
 
@@ -119,7 +129,7 @@ class OnDask:
                 shard = halves.popleft() if halves else next(source, None)
                 if shard is None:
                     break
-                running[self._submit(function, shard, limit_s)] = shard
+                running[self._submit(work, shard, limit_s)] = shard
             if not running:
                 return
             for future in self._finished(running):
@@ -133,13 +143,13 @@ class OnDask:
                     halves.extend((shard[:middle], shard[middle:]))
                 future.release()
 
-    def _alone(self, function: Work, item: Any, limit_s: float) -> ShardResult:
+    def _alone(self, work: Work, item: Any, limit_s: float) -> ShardResult:
         """With nothing else in flight a death is the item's own doing, and a second one no accident."""
         reason: Reason | None = None
         for _ in range(_LONE_ATTEMPTS):
             self._wait_for_workers()
             began = time.monotonic()
-            [future] = self._finished([self._submit(function, [item], limit_s)])
+            [future] = self._finished([self._submit(work, [item], limit_s)])
             reason = self._why_it_died(future)
             if reason is None:
                 return ShardResult(future.result(), [])
@@ -148,8 +158,8 @@ class OnDask:
         assert reason is not None
         return ShardResult([], [Failure(item, reason)])
 
-    def _submit(self, function: Work, shard: Shard, limit_s: float) -> Any:
-        return self._client.submit(_work, function, list(shard), limit_s, pure=False, retries=0)
+    def _submit(self, work: Work, shard: Shard, limit_s: float) -> Any:
+        return self._client.submit(_done, work, list(shard), limit_s, pure=False, retries=0)
 
     def _finished(self, running: Iterable[Any]) -> list[Any]:
         """The futures that are done, at least one."""
@@ -179,6 +189,8 @@ class OnDask:
         if future.status == "finished":
             return None
         error = future.exception()
+        if error is None:  # an answer that was lost with its worker and is there again
+            return None
         if isinstance(error, MemoryError):
             return Reason.MEMORY
         if not isinstance(error, KilledWorker):
@@ -255,20 +267,29 @@ def _connect(scheduler: str) -> Any:
     return client
 
 
-def _work(function: Work, items: list[Any], limit_s: float) -> list[Any]:
-    """`function` of each item, on a worker, with one BLAS and torch thread.
-
-    When an item's time is over the kernel ends the worker: nothing else stops a loop in compiled code, which may hold
-    the interpreter. The scheduler reports the death, and the halving finds the item.
-    """
+def _done(work: Work, items: list[Any], limit_s: float) -> list[Any]:
+    """The answers of a shard, on a worker, with one BLAS and torch thread."""
     from threadpoolctl import threadpool_limits
 
     answers = []
     with threadpool_limits(limits=1):
         for item in items:
-            signal.setitimer(signal.ITIMER_REAL, limit_s)
-            try:
-                answers.append(function(item))
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            with _time_limit(limit_s):
+                answers.append(work.each(item))
+        if work.together:
+            with _time_limit(limit_s * len(items)):
+                answers = work.together(answers)
     return answers
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """The kernel ends the worker when time is over: nothing else stops compiled code that may hold the interpreter.
+
+    The scheduler reports the death, and the halving finds the item.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -10,7 +10,8 @@ import numpy as np
 
 from clnm.features.networks import load_network
 
-_BATCH = 32
+_BATCH = 8
+"""Always as many, filled up with zeros: for another number torch may take another algorithm, which rounds otherwise."""
 _MEAN, _SCALE = 0.25, 0.2
 """Fixed centre and spread of crops on the scale 0 to 1: constants, so that no other image changes an embedding."""
 
@@ -25,7 +26,7 @@ def embed(crops: np.ndarray, weights: Path, *, backbone: str, device: str = "aut
         device: cpu, cuda, or auto (cuda where there is one).
 
     Returns:
-        (N, D) float32. Batch normalisation uses its stored statistics, so a crop's vector does not depend on its batch
+        (N, D) float32. Batch normalisation uses its stored statistics, so a crop's vector does not depend on the others
         (within 1e-5, the rounding of another order of additions).
     """
     import torch
@@ -33,11 +34,13 @@ def embed(crops: np.ndarray, weights: Path, *, backbone: str, device: str = "aut
     place = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
     network = _network(backbone, str(weights), weights.stat().st_mtime_ns, place)
     with torch.inference_mode():
-        vectors = [
-            network(as_input(crops[start : start + _BATCH]).to(place)).float().cpu().numpy()
-            for start in range(0, len(crops), _BATCH)
-        ]
-    return np.concatenate(vectors).astype(np.float32)
+        vectors = [network(as_input(batch).to(place)).float().cpu().numpy() for batch in _batches(crops)]
+    return np.concatenate(vectors).astype(np.float32)[: len(crops)]
+
+
+def _batches(crops: np.ndarray) -> np.ndarray:
+    """(B, 8, S, S), the last batch filled up."""
+    return np.pad(crops, [(0, -len(crops) % _BATCH), (0, 0), (0, 0)]).reshape(-1, _BATCH, *crops.shape[1:])
 
 
 def as_input(crops: np.ndarray) -> Any:

@@ -101,7 +101,7 @@ def _rated_when_perturbed(run: Run, names: Sequence[str]) -> np.ndarray:
         return np.empty((0, 0, len(names)))
     results = cluster.run_shards(
         run.cluster(),
-        functools.partial(perturb_roi, extractor),
+        cluster.Work(functools.partial(perturb_roi, extractor)),
         shards,
         in_flight=2 * installation.workers,
         time_limit_s=TIME_LIMIT_SECONDS,

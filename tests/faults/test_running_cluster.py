@@ -12,7 +12,7 @@ import dask
 import pytest
 from distributed.security import Security
 
-from clnm.cluster import open_cluster, run_shards
+from clnm.cluster import Work, open_cluster, run_shards
 from clnm.errors import ConfigurationError
 
 pytestmark = pytest.mark.long
@@ -79,7 +79,7 @@ def test_over_tls_the_answers_are_those_of_any_cluster(tmp_path):
         where = address(tmp_path)
         assert where.startswith("tls://")
         with dask.config.set(settings), open_cluster(where, 0, 1.0) as handle:
-            results = list(run_shards(handle, square, [[1, 2], [3]], in_flight=2, time_limit_s=60.0))
+            results = list(run_shards(handle, Work(square), [[1, 2], [3]], in_flight=2, time_limit_s=60.0))
     assert sorted(item for result in results for item in result.done) == [1, 4, 9]
 
 
@@ -104,7 +104,7 @@ def test_workers_of_two_threads_are_refused(tmp_path):
 
 def test_a_scheduler_that_goes_away_is_a_sentence_after_what_was_done(tmp_path):
     with running(scheduler(tmp_path), worker(tmp_path)) as processes, open_cluster(address(tmp_path), 0, 1.0) as handle:
-        results = run_shards(handle, rest, [[n] for n in range(200)], in_flight=2, time_limit_s=60.0)
+        results = run_shards(handle, Work(rest), [[n] for n in range(200)], in_flight=2, time_limit_s=60.0)
         assert next(results).done
         processes[0].kill()
         with pytest.raises(ConfigurationError, match="went away"):

@@ -7,11 +7,15 @@ import time
 
 import pytest
 
-from clnm.cluster import InProcess, open_cluster, run_shards
+from clnm.cluster import InProcess, Work, open_cluster, run_shards
 from clnm.entities import Reason
 from clnm.errors import ConfigurationError
 
 pytestmark = pytest.mark.long
+
+
+def same(item):
+    return item
 
 
 def double(item):
@@ -57,7 +61,7 @@ def shards_of(count, size):
 
 
 def collect(handle, function, shards, *, limit=60.0):
-    results = list(run_shards(handle, function, shards, in_flight=2, time_limit_s=limit))
+    results = list(run_shards(handle, Work(function), shards, in_flight=2, time_limit_s=limit))
     return sorted(item for r in results for item in r.done), [f for r in results for f in r.failures]
 
 
@@ -88,6 +92,25 @@ def test_the_guilty_item_is_found_with_its_reason_and_the_others_are_finished(ha
     assert [(failure.item, failure.reason) for failure in failures] == [(guilty, reason)]
 
 
+def numbered(answers):
+    """Each answer with how many there were at once; hangs where the third is among them."""
+    return [(answer, len(answers)) for answer in map(hang_on_three, answers)]
+
+
+def test_the_answers_of_a_shard_are_finished_together(handle):
+    def results(place):
+        found = run_shards(place, Work(double, numbered), shards_of(7, 3), in_flight=2, time_limit_s=60.0)
+        return sorted(answer for result in found for answer in result.done)
+
+    assert results(handle) == results(InProcess()) == [(0, 3), (2, 3), (4, 3), (6, 3), (8, 3), (10, 3), (12, 1)]
+
+
+def test_what_hangs_when_finished_together_is_found_as_well(handle):
+    results = list(run_shards(handle, Work(same, numbered), shards_of(6, 3), in_flight=2, time_limit_s=0.5))
+    assert sorted(answer for result in results for answer, _ in result.done) == [0, 1, 2, 4, 5]
+    assert [(f.item, f.reason) for result in results for f in result.failures] == [(3, Reason.TIMEOUT)]
+
+
 def test_an_error_of_the_function_is_a_bug_and_is_raised(handle):
     with pytest.raises(ZeroDivisionError):
         collect(handle, raise_on_two, shards_of(4, 2))
@@ -101,7 +124,7 @@ def test_shards_are_read_only_as_fast_as_they_are_done(handle):
             read.append(shard)
             yield shard
 
-    results = run_shards(handle, double, source(), in_flight=2, time_limit_s=60.0)
+    results = run_shards(handle, Work(double), source(), in_flight=2, time_limit_s=60.0)
     next(results)
     assert len(read) <= 4
     assert len(list(results)) == 19

@@ -78,6 +78,7 @@ def test_a_crop_has_the_same_embedding_alone_and_in_a_batch(crops, weights):
     together = embed(crops, weights, backbone="resnet18", device="cpu")
     alone = np.concatenate([embed(crop[None], weights, backbone="resnet18", device="cpu") for crop in crops])
     np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_array_equal(alone, embed(crops, weights, backbone="resnet18", device="cpu"))
     assert not np.allclose(together[0], together[1], atol=1e-3)
 
 
