@@ -2,31 +2,29 @@
 -- Reads: staged
 -- A value that is missing or not a number is bad; missing for want of a spacing is not. The batch is compared with the
 -- center's latest 500 ROIs of the same feature set version, and one bad value in a hundred beside them.
-WITH batch AS (
-    SELECT DISTINCT feature_set_version
+-- The wide table is named once: to open its 1,500 columns takes longer than to read them.
+WITH latest AS (
+    SELECT
+        *,
+        commit_seq IS NULL AS is_staged
     FROM raw_radiomics
-    WHERE center = $center AND commit_seq IS NULL
-),
-
-latest AS (
-    SELECT roi_key
-    FROM raw_radiomics
-    WHERE center = $center AND commit_seq IS NOT NULL
-    ORDER BY known_at DESC, commit_seq DESC, roi_key ASC
-    LIMIT 500
+    WHERE center = $center
+    QUALIFY
+        commit_seq IS NULL
+        OR (
+            count(*) FILTER (WHERE commit_seq IS NULL) OVER (PARTITION BY feature_set_version) > 0
+            AND row_number() OVER (
+                PARTITION BY feature_set_version, commit_seq IS NULL ORDER BY known_at DESC, commit_seq DESC, roi_key ASC
+            ) <= 500
+        )
 ),
 
 own AS (
     SELECT
-        radiomics.*,
-        radiomics.commit_seq IS NULL AS is_staged,
+        latest.*,
         coalesce(rois.area_mm2 IS NOT NULL, FALSE) AS has_spacing
-    FROM raw_radiomics AS radiomics
-    INNER JOIN batch ON radiomics.feature_set_version = batch.feature_set_version
-    LEFT JOIN rois ON radiomics.roi_key = rois.roi_key
-    WHERE
-        radiomics.center = $center
-        AND (radiomics.commit_seq IS NULL OR radiomics.roi_key IN (SELECT latest.roi_key FROM latest))
+    FROM latest
+    LEFT JOIN rois ON latest.roi_key = rois.roi_key
 ),
 
 features AS (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time
 import duckdb
 import pytest
 
-from clnm.pipeline.check import held_batches
+from clnm.pipeline.check import decide, held_batches
 from clnm.simulate import simulate_archive
 from clnm.simulate.arrivals import date_back, deliver, read_arrivals
 from clnm.simulate.spoil import Night, Spoil, spoil
@@ -57,7 +57,7 @@ def grown(tmp_path_factory):
 
 
 def second_night(grown, directory, spoiled):
-    """A copy of the installation with the new arrivals, spoiled; what came of it, and how many images there were."""
+    """A copy of the installation with the new arrivals, spoiled; what came of it, and where it lies."""
     folder, arrivals = grown
     shutil.copytree(folder / "first", directory)
     before = published(directory)
@@ -67,7 +67,7 @@ def second_night(grown, directory, spoiled):
         spoil(Night(directory, mine, arrivals[:HISTORY]), kind)
     date_back(directory / "archives", NOW)
     code, counts = take_in(directory / "clnm.toml")
-    return code, counts, before, published(directory), held_batches(directory / "clnm.toml")
+    return code, counts, before, published(directory), held_batches(directory / "clnm.toml"), directory
 
 
 def published(directory):
@@ -89,7 +89,7 @@ def test_twelve_kinds_are_planted():
 @pytest.mark.parametrize(("number", "kind"), KINDS, ids=str)
 def test_what_is_spoiled_is_held_by_its_expectation(nights, number, kind):
     center, relation, column = NIGHTS[number][kind]
-    code, counts, before, after, held = nights[number]
+    code, counts, before, after, held, _ = nights[number]
     assert code == 12
     assert counts["ingest"][center]["quarantined"] == 0  # each file is well-formed: intake has nothing against it
     assert after[center] == before[center]
@@ -104,7 +104,7 @@ def test_what_is_spoiled_is_held_by_its_expectation(nights, number, kind):
 @pytest.mark.parametrize("number", range(len(NIGHTS)))
 def test_nobody_else_is_held(nights, number):
     spoiled = {center for center, _, _ in NIGHTS[number].values()}
-    _, counts, before, after, held = nights[number]
+    _, counts, before, after, held, _ = nights[number]
     assert {row["center"] for row in held} == spoiled
     for center in CENTERS - spoiled:
         assert counts["check"][center]["verdict"] == "publish"
@@ -117,8 +117,22 @@ def test_a_lost_column_is_named(nights):
 
 
 def test_the_same_night_unspoiled_is_published(grown, tmp_path):
-    code, counts, before, after, held = second_night(grown, tmp_path / "second", {})
+    code, counts, before, after, held, _ = second_night(grown, tmp_path / "second", {})
     assert held == []
     assert code == 0
     assert {count["verdict"] for count in counts["check"].values()} == {"publish"}
     assert sum(after.values()) == sum(before.values()) + NEW
+
+
+@pytest.mark.parametrize("release", [True, False])
+def test_who_decided_on_a_held_batch_and_why_is_recorded(nights, tmp_path, release):
+    shutil.copytree(nights[0][5], tmp_path / "decided")
+    config = tmp_path / "decided" / "clnm.toml"
+    before = published(tmp_path / "decided")["C2"]
+    rows = decide(config, "C2", release=release, who="dm", why="looked at both")["rows"]
+    assert rows > 0
+    assert "C2" not in {row["center"] for row in held_batches(config)}
+    assert (published(tmp_path / "decided")["C2"] > before) is release
+    with duckdb.connect(str(tmp_path / "decided" / "store" / "catalog.duckdb"), read_only=True) as connection:
+        question = "SELECT relation, center, observed, reason FROM check_results WHERE expectation LIKE '% by hand'"
+        assert connection.execute(question).fetchall() == [("all", "C2", f"{rows} staged rows", "dm: looked at both")]
