@@ -51,6 +51,7 @@ def case_tables(center, number, known_at, *, features=FEATURES, value=1.0, answe
         "known_at": known_at,
         "computed_at": known_at,
         "sha256": f"sha-{center}-{number:04d}",
+        "mask_sha256": f"mask-{center}-{number:04d}",
         "feature_set_version": "v1",
         "reader": "r1",
         "rows_px": 100,

@@ -12,21 +12,16 @@ from clnm.pipeline.installation import open_installation
 from clnm.pipeline.run import Run, open_run, rows
 from clnm.quality.gate import GateVerdict, judge
 from clnm.quality.suites import CheckResult
+from clnm.store import Store
 
 
 def check_center(run: Run, center: str) -> None:
     """Judge `center`'s staged rows together with its published ones; publish them, or hold them and complain."""
-    from clnm.quality.suites import read_suites, run_suite
-
     store = run.installation.store
-    staged = store.manifest().staged.get(center, {})
-    if not staged:
+    if center not in store.manifest().staged:
         run.count("check", center, {"staged": 0})
         return
-    results: list[CheckResult] = []
-    for suite in read_suites():
-        frame = store.frame(suite.query, center=center)
-        results += run_suite(suite, frame, center)
+    results = look_at(store, center)
     verdict = judge(results)
     with run.commit() as batch:
         batch.append("check_results", rows("check_results", [asdict(result) for result in results]))
@@ -42,6 +37,15 @@ def check_center(run: Run, center: str) -> None:
                 f"{len(critical)} critical finding(s)); see `clnm check show`, then `clnm check release` or `drop`"
             )
         )
+
+
+def look_at(store: Store, center: str) -> list[CheckResult]:
+    """What the suites say of `center`'s staged rows, table by table."""
+    from clnm.quality.suites import read_suites, run_suite
+
+    staged = store.manifest().staged.get(center, {})
+    suites = [suite for suite in read_suites() if suite.name in staged]
+    return [result for suite in suites for result in run_suite(suite, store.frame(suite.query, center=center), center)]
 
 
 def held_batches(config: Path) -> list[dict[str, Any]]:

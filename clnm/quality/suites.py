@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from clnm.entities import Severity
 from clnm.errors import ConfigurationError
+from clnm.quality.chance import add_chances
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_AT_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Suite:
     name: str
     query: str
     expectations: tuple[Mapping[str, Any], ...]
+    names: str | None = None
+    """The column that says what a row of the summary speaks of, where that may be told: a feature, a variable."""
 
 
 @cache
@@ -61,7 +66,7 @@ def parse_suite(name: str, text: str) -> Suite:
     """One suite from its JSON text; see `read_suites`."""
     try:
         content = json.loads(text)
-        suite = Suite(name, content["meta"]["query"], tuple(content["expectations"]))
+        suite = Suite(name, content["meta"]["query"], tuple(content["expectations"]), content["meta"].get("names"))
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"expectations/{name}.json is no suite ({type(error).__name__})") from None
     if not suite.expectations:
@@ -93,8 +98,11 @@ def run_suite(suite: Suite, frame: pd.DataFrame, center: str) -> list[CheckResul
     built = gx.ExpectationSuite(name=suite.name, expectations=[_for_library(e) for e in suite.expectations])
     if len(built.expectations) != len(suite.expectations):
         raise ConfigurationError(f"expectations/{suite.name}.json: Great Expectations did not take every expectation")
-    batch = _batch(context, suite.name, frame)
-    outcome = batch.validate(built, result_format="BASIC")
+    batch = _batch(context, suite.name, add_chances(frame))
+    result_format = {"result_format": "SUMMARY", "partial_unexpected_count": _AT_MOST_NAMED}
+    if suite.names:
+        result_format["unexpected_index_column_names"] = [suite.names]
+    outcome = batch.validate(built, result_format=result_format)
     return [
         _result(suite, center, expectation, result)
         for expectation, result in zip(suite.expectations, outcome.results, strict=True)
@@ -113,14 +121,16 @@ def _result(suite: Suite, center: str, expectation: Mapping[str, Any], result: A
         expectation=f"{expectation['type']}({column})",
         severity=Severity(expectation["severity"]),
         is_success=bool(result.success),
-        observed=_observed(result.result),
+        observed=_observed(result.result, suite.names),
         reason=expectation["meta"]["reason"],
     )
 
 
-def _observed(result: Mapping[str, Any]) -> str:
-    """Counts and aggregates only: never a value of a row."""
+def _observed(result: Mapping[str, Any], names: str | None) -> str:
+    """Counts and aggregates, and the first of the features or variables concerned: never a value of a row."""
     told = {name: result[name] for name in ("element_count", "unexpected_count", "observed_value") if name in result}
+    if names and (rows := result.get("partial_unexpected_index_list")):
+        told[names] = [row[names] for row in rows]
     return json.dumps(told, default=str)
 
 

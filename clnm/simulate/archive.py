@@ -30,7 +30,7 @@ from clnm.simulate.scanners import CENTERS, Center, Scanner, louder, replaced
 from clnm.simulate.speckle import compress, envelope, scatter
 
 _VERSION = 1
-_STAMP = "simulation.json"
+STAMP = "simulation.json"
 _SECOND_READER_FRACTION = 0.2
 _CLIP_FRAMES = 4
 _SETTLED_SECONDS = 3600
@@ -84,7 +84,7 @@ def simulate_archive(
     if found := _find(directory, wanted, until):
         return found
     cases = draw_cohort(patients, seed, until, drift)
-    persons = _invent_persons(cases, seed)
+    persons = invent_persons(cases, seed)
     _claim(directory, wanted)
     tables.write_text(directory / "clnm.toml", tables.config_toml())
     parameters = resources.files("clnm").joinpath("radiomics.yaml").read_text(encoding="utf-8")
@@ -150,7 +150,8 @@ def _style(center: Center, case: Case) -> str:
     return "rgb" if center.name == "C2" else "grey"
 
 
-def _invent_persons(cases: Sequence[Case], seed: int) -> list[dicom.Person]:
+def invent_persons(cases: Sequence[Case], seed: int) -> list[dicom.Person]:
+    """Who the patients of these cases are, in their order."""
     persons = []
     for case in cases:
         place = next(k for k, center in enumerate(CENTERS) if center.name == case.center)
@@ -193,7 +194,7 @@ def _find(directory: Path, wanted: Mapping[str, Any], until: datetime) -> Simula
     Raises:
         UserError: another one is there, or something that is no finished simulation.
     """
-    stamp = directory / _STAMP
+    stamp = directory / STAMP
     if not stamp.is_file():
         if ((directory / "archives").exists() or (directory / "clnm.toml").exists()) and _claimed(directory) != dict(
             wanted
@@ -207,7 +208,7 @@ def _find(directory: Path, wanted: Mapping[str, Any], until: datetime) -> Simula
         if is_same and made_until <= until:
             return _from_stamp(directory, found)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{_STAMP} is damaged; delete the folder or name an empty one") from error
+        raise UserError(f"{STAMP} is damaged; delete the folder or name an empty one") from error
     differing = [key for key, value in wanted.items() if found.get(key) != value] or ["until"]
     raise UserError(
         f"the folder holds another simulation (differs in {', '.join(differing)}); name an empty folder, or delete it"
@@ -216,11 +217,11 @@ def _find(directory: Path, wanted: Mapping[str, Any], until: datetime) -> Simula
 
 def _claim(directory: Path, wanted: Mapping[str, Any]) -> None:
     """Note what is being made, so that a killed simulation can be started again in the same folder."""
-    tables.write_text(directory / f"{_STAMP}.partial", json.dumps(wanted))
+    tables.write_text(directory / f"{STAMP}.partial", json.dumps(wanted))
 
 
 def _claimed(directory: Path) -> Any:
-    partial = directory / f"{_STAMP}.partial"
+    partial = directory / f"{STAMP}.partial"
     return json.loads(partial.read_text(encoding="utf-8")) if partial.is_file() else None
 
 
@@ -238,12 +239,12 @@ def _stamp(
         "planted": [asdict(fault) for fault in planted],
         "truth_sha256": hashlib.sha256((directory / "truth" / "truth.csv").read_bytes()).hexdigest(),
     }
-    scratch = directory / f"{_STAMP}.partial"
+    scratch = directory / f"{STAMP}.partial"
     with scratch.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    scratch.replace(directory / _STAMP)
+    scratch.replace(directory / STAMP)
     return _from_stamp(directory, content)
 
 

@@ -1,5 +1,96 @@
--- Grain: one row per staged clinical row of a center
+-- Grain: one row per clinical variable of a center's staged rows, and one for the rows themselves
 -- Reads: staged
-SELECT date_diff('second', now(), known_at) / 86400.0 AS days_ahead
-FROM raw_clinical
-WHERE center = $center AND commit_seq IS NULL
+-- A column of one value (or of none), and numbers far beyond, are held against the center's 20 published rows at least.
+WITH own AS (
+    SELECT
+        *,
+        NULL::VARCHAR AS all_rows,
+        commit_seq IS NULL AS is_staged,
+        max(date_diff('second', now(), known_at) / 86400.0) FILTER (WHERE commit_seq IS NULL) OVER () AS days_ahead
+    FROM raw_clinical
+    WHERE center = $center
+),
+
+words AS (
+    SELECT
+        is_staged,
+        days_ahead,
+        COLUMNS(
+            * EXCLUDE (
+                patient_key, study_key, center, acquired_at, known_at, run_id, code_version, config_hash, commit_seq,
+                is_staged, days_ahead
+            )
+        )::VARCHAR
+    FROM own
+),
+
+cells AS (
+    SELECT
+        variable,
+        is_staged,
+        days_ahead,
+        value,
+        try_cast(value AS DOUBLE) AS number
+    FROM words UNPIVOT INCLUDE NULLS (value FOR variable IN (COLUMNS(* EXCLUDE (is_staged, days_ahead))))
+),
+
+usual AS (
+    SELECT
+        variable,
+        quantile_cont(number, 0.01) AS low,
+        quantile_cont(number, 0.99) AS high
+    FROM cells
+    WHERE NOT is_staged
+    GROUP BY variable
+    HAVING count(number) >= 20
+),
+
+batch AS (
+    SELECT
+        variable,
+        any_value(value) AS value,
+        count(DISTINCT value) + (count(*) > count(value))::INTEGER AS values_seen
+    FROM cells
+    WHERE is_staged
+    GROUP BY variable
+),
+
+counts AS (
+    SELECT
+        cells.variable,
+        max(cells.days_ahead) AS days_ahead,
+        count(*) FILTER (WHERE cells.is_staged) AS now_rows,
+        count(*) FILTER (WHERE NOT cells.is_staged) AS rows_before,
+        count(*) FILTER (WHERE NOT cells.is_staged AND cells.value IS NOT DISTINCT FROM batch.value) AS same_before,
+        count(cells.number) FILTER (WHERE cells.is_staged) AS numbers,
+        count(cells.number) FILTER (WHERE NOT cells.is_staged) AS numbers_before,
+        -- beyond half of the lowest, or twice the highest, of 98 % of what the center sent so far
+        count(*) FILTER (
+            WHERE cells.is_staged
+            AND (cells.number < usual.low - abs(usual.low) / 2 OR cells.number > usual.high + abs(usual.high))
+        ) AS beyond,
+        count(*) FILTER (
+            WHERE NOT cells.is_staged
+            AND (cells.number < usual.low - abs(usual.low) / 2 OR cells.number > usual.high + abs(usual.high))
+        ) AS beyond_before,
+        any_value(batch.values_seen) AS values_seen,
+        any_value(usual.low) IS NOT NULL AS has_numbers
+    FROM cells
+    INNER JOIN batch ON cells.variable = batch.variable
+    LEFT JOIN usual ON cells.variable = usual.variable
+    GROUP BY cells.variable
+)
+
+SELECT
+    variable,
+    days_ahead,
+    if(values_seen = 1 AND rows_before >= 20, now_rows, NULL) AS one_value_count,
+    now_rows AS one_value_of,
+    same_before AS one_value_count_before,
+    rows_before AS one_value_of_before,
+    if(has_numbers, beyond, NULL) AS beyond_count,
+    numbers AS beyond_of,
+    beyond_before AS beyond_count_before,
+    numbers_before AS beyond_of_before
+FROM counts
+ORDER BY variable

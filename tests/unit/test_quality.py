@@ -13,6 +13,7 @@ from clnm.errors import ConfigurationError
 from clnm.quality.gate import GateVerdict, judge
 from clnm.quality.suites import CheckResult, parse_suite, read_suites, run_suite
 from tests.store_rows import (
+    FEATURES,
     GATED,
     LINEAGE,
     answers,
@@ -147,10 +148,83 @@ def test_a_planted_fault_is_held_by_its_expectation(store, fault):
 
 
 def test_a_feature_that_is_mostly_not_a_number_is_held(store):
-    stage(store, [case_tables(CENTER, number, day(1), value=float("nan")) for number in range(10, 15)])
+    stage(store, [case_tables(CENTER, number, day(1), value=float("nan")) for number in range(10, 20)])
     verdict, failed = check(store)
     assert verdict is GateVerdict.HOLD
-    assert "nonfinite_fraction" in next(r.expectation for r in failed if r.severity is Severity.CRITICAL)
+    finding = next(r for r in failed if r.severity is Severity.CRITICAL)
+    assert "bad_chance" in finding.expectation
+    assert json.loads(finding.observed)["feature"] == list(FEATURES)
+
+
+def nights_of(store, sizes, **image):
+    """Published nights of so many images each, a day apart; returns the number of the next image."""
+    number = 100
+    with open_writer(store) as writer:
+        for night, size in enumerate(sizes):
+            cases = [case_tables(CENTER, number + k, day(night + 2)) for k in range(size)]
+            with writer.commit(LINEAGE) as batch:
+                batch.stage("images", CENTER, pa.concat_tables([altered(case["images"], **image) for case in cases]))
+            with writer.commit(LINEAGE) as batch:
+                batch.publish(CENTER)
+            number += size
+    return number
+
+
+def stage_images(store, first, count, known_at, **image):
+    images = [altered(case_tables(CENTER, first + k, known_at)["images"], **image) for k in range(count)]
+    with open_writer(store, "run-2") as writer, writer.commit(LINEAGE) as batch:
+        batch.stage("images", CENTER, pa.concat_tables(images))
+
+
+def critical(failed):
+    return {result.expectation.split("(")[1].rstrip(")") for result in failed if result.severity is Severity.CRITICAL}
+
+
+@pytest.mark.parametrize(
+    ("count", "days_later", "held"),
+    [
+        (29, 1, {"night_chance"}),  # ten times the largest night
+        (20, 1, set()),  # a busy one
+        (29, 10, set()),  # ten nights that brought nothing, and all of them now
+    ],
+)
+def test_a_night_far_beyond_all_nights_is_held_and_a_backlog_is_not(store, count, days_later, held):
+    first = nights_of(store, [3, 1, 2, 3, 1, 2, 3])
+    stage_images(store, first, count, day(8 + days_later))
+    assert critical(check(store)[1]) == held
+
+
+def test_of_a_center_with_few_nights_no_number_is_too_large(store):
+    first = nights_of(store, [2, 3, 1, 2])
+    stage_images(store, first, 300, day(7))
+    assert check(store)[0] is GateVerdict.PUBLISH
+
+
+@pytest.mark.parametrize(("spacing_mm", "held"), [(0.02, {"spacing_step"}), (0.08, set()), (0.4, set())])
+def test_a_machine_whose_pixels_shrink_tenfold_is_held_and_another_probe_is_not(store, spacing_mm, held):
+    """A tenth of 0.2 mm is a plausible pixel of some machine, but not of this one."""
+    first = nights_of(store, [20], spacing_x_mm=0.2, spacing_y_mm=0.2)
+    stage_images(store, first, 1, day(3), spacing_x_mm=spacing_mm, spacing_y_mm=spacing_mm)
+    assert critical(check(store)[1]) == held
+
+
+def test_a_single_value_that_is_no_number_is_published_and_recorded(store):
+    tables = [case_tables(CENTER, number, day(1), value=float(number)) for number in range(10, 15)]
+    tables[0]["radiomics"] = altered(tables[0]["radiomics"], original_glcm_Contrast=float("nan"))
+    stage(store, tables)
+    verdict, failed = check(store)
+    assert verdict is GateVerdict.PUBLISH
+    assert {result.severity for result in failed} == {Severity.INFO}
+
+
+@pytest.mark.parametrize(("area_mm2", "held"), [(4.0, {"bad_chance"}), (None, set())])
+def test_a_lost_feature_is_held_where_it_is_not_for_want_of_a_spacing(store, area_mm2, held):
+    tables = [case_tables(CENTER, number, day(1)) for number in range(10, 20)]
+    for case in tables:
+        case["radiomics"] = altered(case["radiomics"], original_glcm_Contrast=None)
+        case["rois"] = altered(case["rois"], area_mm2=area_mm2)
+    stage(store, tables)
+    assert critical(check(store)[1]) == held
 
 
 WARNED = {
@@ -183,7 +257,8 @@ def test_clean_rows_of_many_kinds_pass(store):
     tables = {"images": [], "rois": []}
     for number in range(300):
         rows, columns = generator.integers(64, 1200, 2).tolist()
-        spacing, fraction = float(generator.uniform(0.02, 0.5)), float(generator.uniform(0.002, 0.6))
+        spacing = min(float(generator.uniform(0.02, 0.5)), 300 / rows)  # a probe looks no deeper than 30 cm
+        fraction = float(generator.uniform(0.002, 0.6))
         area = max(int(rows * columns * fraction), 16, int(1.1 / spacing**2))
         area = min(area, int(19_000 / spacing**2), int(rows * columns * 0.9))
         case = case_tables(CENTER, 100 + number, day(1))
