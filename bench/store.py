@@ -1,6 +1,7 @@
 """What the store costs: a night's commit, and the questions of a working day, over growing tables.
 
 Run: python bench/store.py [ROIS ...]   (default 10000 50000; 1,500 features, 512-d embeddings, 20 centers)
+     python bench/store.py year         (365 nights of 20 rows, tidied as the nightly does)
 """
 
 import resource
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clnm.entities import Lineage
-from clnm.store import Store
+from clnm.store import Store, maintenance
 from clnm.store.tables import TABLES
 from tests.store_rows import DAY_0, day
 
@@ -30,11 +31,14 @@ LINEAGE = Lineage("bench", "0.1.0", "bench")
 
 
 def main() -> None:
-    sizes = [int(text) for text in sys.argv[1:]] or [10_000, 50_000]
     names = ("duckdb", "deltalake", "pyarrow", "numpy")
     print(", ".join(f"{name} {version(name)}" for name in names) + f", Python {sys.version.split()[0]}")
+    if sys.argv[1:] == ["year"]:
+        with tempfile.TemporaryDirectory() as folder:
+            measure_year(Path(folder) / "store")
+        return
     print("seconds, wall (CPU), one run each; the catalogue without comments is part of the publish\n")
-    for size in sizes:
+    for size in [int(text) for text in sys.argv[1:]] or [10_000, 50_000]:
         with tempfile.TemporaryDirectory() as folder:
             measure(Path(folder) / "store", size)
 
@@ -44,6 +48,9 @@ def measure(root, size) -> None:
     for start in range(0, size, LOAD_ROWS):
         write_rows(store, start, min(LOAD_ROWS, size - start), day(start // LOAD_ROWS))
     print(f"{size} ROIs x {len(FEATURES)} features, {len(CENTERS)} centers, {megabytes(root)} MB on disk")
+    with store.writer(run_id="bench", command="bench", started_at=DAY_0) as writer:
+        told = {"run_id": "bench", "committed_at": "2025-01-01T00:00:00"}
+        print(f"  compaction: {timed(lambda: maintenance.compact(root, writer.publish, **told))}")
     stage, publish = write_rows(store, size, NIGHT_ROWS, day(size // LOAD_ROWS))
     print(f"  a night of {NIGHT_ROWS} rows: stage {stage}, publish {publish}")
     print(f"  catalogue with all comments: {timed(store.rebuild_catalog)}")
@@ -56,6 +63,21 @@ def measure(root, size) -> None:
     for name, question in questions.items():
         print(f"  {name}: {timed(lambda question=question: ask(path, question))}")
     print(f"  peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB\n")
+
+
+def measure_year(root) -> None:
+    """The number of files and the price of a night and a question, as the year goes on."""
+    store, path = Store(root), str(root / "catalog.duckdb")
+    print("night  files named  files on disk  publish, s  one feature over all rows, s")
+    for night in range(1, 366):
+        _, publish = write_rows(store, 20 * night, 20, day(night))
+        with store.writer(run_id=f"night-{night}", command="bench", started_at=day(night)) as writer:
+            maintenance.compact(root, writer.publish, run_id="bench", committed_at=day(night).isoformat(), above=32)
+        if night in (1, 30, 90, 180, 270, 365):
+            named = sum(len(entry.all_files()) for entry in store.manifest().tables.values())
+            there = sum(1 for _ in root.glob("tables/**/*.parquet"))
+            asked = timed(lambda: ask(path, f'SELECT avg("{FEATURES[700]}") FROM radiomics'))
+            print(f"{night:5} {named:12} {there:14}  {publish:>10}  {asked:>12}", flush=True)
 
 
 def write_rows(store, start, count, known_at) -> tuple[str, str]:

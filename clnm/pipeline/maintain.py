@@ -11,8 +11,13 @@ import pyarrow as pa
 
 from clnm.errors import StoreError
 from clnm.pipeline.installation import open_installation
-from clnm.pipeline.run import open_run
+from clnm.pipeline.run import Run, open_run
 from clnm.store import maintenance
+
+_SCATTERED = 32
+"""Files of a table and center: a question opens each of them, and a night adds one."""
+_KEPT_DAYS = 30
+"""What was replaced stays so long: open sessions and copies on their way still read it."""
 
 
 def history(config: Path) -> list[dict[str, Any]]:
@@ -39,6 +44,18 @@ def compact(config: Path) -> dict[str, int]:
     with open_run(config, command="store compact") as run:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return maintenance.compact(run.installation.root, run.writer.publish, run_id=run.run_id, committed_at=now)
+
+
+def tidy(run: Run) -> None:
+    """Keep the number of files flat over the years: merge small ones where they are many, delete long unused ones.
+
+    Raises:
+        StoreError: the disk is full or unwritable, or a table is damaged.
+    """
+    root, now = run.installation.root, datetime.now(UTC).isoformat(timespec="seconds")
+    counts = maintenance.compact(root, run.writer.publish, run_id=run.run_id, committed_at=now, above=_SCATTERED)
+    if counts["files_after"] < counts["files_before"]:
+        run.count("tidy", None, {**counts, "deleted": maintenance.vacuum(root, days=_KEPT_DAYS)})
 
 
 def vacuum(config: Path, days: int) -> dict[str, int]:

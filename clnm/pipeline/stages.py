@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clnm.errors import UserError
-from clnm.pipeline import check, extract, ingest, monitor, report, score, train
+from clnm.pipeline import check, extract, ingest, maintain, monitor, report, score, train
 from clnm.pipeline.run import Run, open_run
 from clnm.pipeline.summary import summarize
 from clnm.settings import read_settings
@@ -44,8 +44,9 @@ TRAIN = _at_once("train", train.train)
 SCORE = _by_center("score", score.score_center)
 WATCH = _at_once("monitor", monitor.monitor)
 REPORT = _at_once("report", report.report)
+TIDY = _at_once("tidy", maintain.tidy)
 
-NIGHTLY: tuple[Stage, ...] = (INGEST, EXTRACT, CHECK, TRAIN_IF_NONE, SCORE, WATCH, REPORT)
+NIGHTLY: tuple[Stage, ...] = (INGEST, EXTRACT, CHECK, TRAIN_IF_NONE, SCORE, WATCH, REPORT, TIDY)
 RETRAIN: tuple[Stage, ...] = (TRAIN, SCORE, REPORT)
 MONITOR: tuple[Stage, ...] = (WATCH, REPORT)
 SINGLE: dict[str, Stage] = {stage.name: stage for stage in (INGEST, EXTRACT, CHECK, TRAIN, SCORE, WATCH, REPORT)}

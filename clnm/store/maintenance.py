@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,12 +93,26 @@ def _log_findings(root: Path, relation: str, entry: Published) -> list[str]:
     return [] if is_same else [f"table {relation}: its Delta log and the manifest disagree; the next run mends it"]
 
 
-def compact(root: Path, publish: Publish, *, run_id: str, committed_at: str) -> dict[str, int]:
-    """Merge small files table by table; the new versions become visible together. The caller holds the lock."""
+def compact(root: Path, publish: Publish, *, run_id: str, committed_at: str, above: int = 1) -> dict[str, int]:
+    """Merge small files table by table; the new versions become visible together. The caller holds the lock.
+
+    Args:
+        root: the store.
+        publish: the writer's: makes the new state the present one.
+        run_id: who asks.
+        committed_at: when.
+        above: tables that have no more files than this in any center are left as they are.
+    """
     before = read_manifest(root)
-    tables = {relation: compact_rows(root, entry) for relation, entry in before.tables.items()}
-    publish(next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
+    scattered = {relation: entry for relation, entry in before.tables.items() if _most_in_a_folder(entry) > above}
+    tables = {**before.tables, **{relation: compact_rows(root, entry) for relation, entry in scattered.items()}}
+    if scattered:
+        publish(next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
     return {"files_before": _count(before.tables), "files_after": _count(tables)}
+
+
+def _most_in_a_folder(entry: Published) -> int:
+    return max(Counter(Path(path).parent for path in entry.all_files()).values(), default=0)
 
 
 def vacuum(root: Path, *, days: int) -> int:

@@ -118,6 +118,20 @@ def test_compact_merges_files_and_changes_no_row(store):
     assert maintenance.verify(store.root)["findings"] == []
 
 
+def test_only_scattered_tables_are_compacted_and_nothing_happens_where_there_are_none(store):
+    def compact(above):
+        with open_writer(store, "run-5") as writer:
+            return maintenance.compact(store.root, writer.publish, run_id="run-5", committed_at=NOW, above=above)
+
+    before, state = content(store), store.manifest().seq
+    counts = compact(3)
+    assert counts["files_after"] == counts["files_before"]
+    assert store.manifest().seq == state
+    assert compact(2)["files_after"] < counts["files_before"]  # the three runs; no center has three files
+    assert (file_count(store, "runs"), file_count(store, "radiomics")) == (1, 3)
+    assert content(store) == before
+
+
 def test_a_compaction_that_was_killed_changes_nothing(store):
     before, manifest = content(store), (store.root / "manifest.json").read_bytes()
     maintenance.compact(store.root, partial(write_manifest, store.root), run_id="run-5", committed_at=NOW)
