@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from clnm.archive.ledger import Ledger
 from clnm.errors import StoreError
-from clnm.pipeline.installation import open_installation
+from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.run import Run, open_run
 from clnm.store import maintenance
 
@@ -26,10 +27,36 @@ def history(config: Path) -> list[dict[str, Any]]:
 
 
 def verify(config: Path) -> dict[str, Any]:
-    """What is damaged, if anything."""
+    """What is damaged, if anything: files, then what rows and ledgers promise each other."""
     installation = open_installation(config)
     _demand_store(installation.root)
-    return maintenance.verify(installation.root)
+    told = maintenance.verify(installation.root)
+    if not told["findings"]:  # what cannot be read cannot be asked
+        told["findings"] = [*_broken_promises(installation), *_ledger_findings(installation)]
+    return told
+
+
+def _broken_promises(installation: Installation) -> Iterator[str]:
+    for row in installation.store.run_query("broken_promises"):
+        yield f"{row['n']} {row['finding']}"
+
+
+def _ledger_findings(installation: Installation) -> Iterator[str]:
+    """Where the relation `files` and a center's ledger count differently."""
+    counted = {row["center"]: row for row in installation.store.run_query("status_by_center")}
+    for center in installation.centers:
+        kept = installation.store.kept(f"ledger/{center}")
+        if kept is None or not (installation.root / "private").exists():
+            continue  # another machine keeps the private part of a store in a bucket
+        try:
+            counts = Ledger.read(installation.root / kept).counts()
+        except StoreError as error:
+            yield f"center {center}: {error}"
+            continue
+        for status, count in counts.items():
+            published = counted.get(center, {}).get(status) or 0
+            if count != published:
+                yield f"center {center}: {count} files are {status} in the ledger, {published} in the relation files"
 
 
 def rebuild_catalog(config: Path) -> dict[str, Any]:
