@@ -186,7 +186,7 @@ def commit_shard(
         if with_values:
             table = rows("radiomics", [{**fixed(i, versions["radiomics"]), "engine": i.engine} for i in with_values])
             names = list(with_values[0].values or ())
-            features = [[(item.values or {}).get(name) for item in with_values] for name in names]
+            features = zip(*([(item.values or {}).get(name) for name in names] for item in with_values), strict=True)
             columns = [*table.columns, *(pa.array(column, pa.float64()) for column in features)]
             batch.stage("radiomics", center, pa.table(columns, names=[*table.column_names, *names]))
         if with_vector and encoder is not None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from clnm.entities import Lineage
 from clnm.errors import StoreError
-from clnm.store.delta import COMPRESSION, append_rows, columns_with_dictionary
+from clnm.store.delta import COMPRESSION, append_rows, columns_with_dictionary, schema_hash
 from clnm.store.manifest import Manifest, next_state, read_manifest, replace_file, write_manifest
 from clnm.store.recovery import recover
 from clnm.store.tables import LINEAGE, TABLES, Table
@@ -146,7 +146,7 @@ class Writer:
             if center not in (*batch.published, *batch.dropped)
         }
         files = [
-            (relation, center, table, f"staging/{relation}/{center}/{seq:08d}-{number:03d}.parquet")
+            (relation, center, table, _staged_path(relation, center, table, f"{seq:08d}-{number:03d}"))
             for number, (relation, center, table) in enumerate(batch.staged)
         ]
         for relation, center, _, path in files:
@@ -164,6 +164,11 @@ def _to_publish(before: Manifest, centers: Sequence[str]) -> dict[str, list[str]
         for relation in before.staged.get(center, {}):
             found.setdefault(relation, []).extend(before.staged_files(relation, center))
     return found
+
+
+def _staged_path(relation: str, center: str, table: pa.Table, name: str) -> str:
+    """Files of one folder have the same columns."""
+    return f"staging/{relation}/{center}/{schema_hash(table.schema)}/{name}.parquet"
 
 
 def _write_staged(path: Path, table: pa.Table) -> None:

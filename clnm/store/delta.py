@@ -91,7 +91,7 @@ def describe_table(root: Path, folder: str, before: Published | None) -> Publish
     sums = dict(before.checksums) if before else {}
     new = [path for path in paths if path not in known or path not in sums]
     with ThreadPoolExecutor() as pool:
-        known |= zip(new, pool.map(lambda path: _schema_hash(root / path), new), strict=True)
+        known |= zip(new, pool.map(lambda path: schema_hash(pq.read_schema(root / path)), new), strict=True)
         sums |= zip(new, pool.map(lambda path: checksum(root / path), new), strict=True)
     groups: dict[str, list[str]] = {}
     for path in paths:
@@ -136,8 +136,8 @@ def _unique(folders: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(folders))
 
 
-def _schema_hash(path: Path) -> str:
-    schema = pq.read_schema(path)
+def schema_hash(schema: pa.Schema) -> str:
+    """A short name of a file's columns and types: files of one name are read together."""
     columns = [(field.name, str(field.type)) for field in schema]
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:12]
 

@@ -190,13 +190,19 @@ def union_of(installation: Installation, manifest: Manifest, table: Table, *, wi
 
 
 def _sources(installation: Installation, manifest: Manifest, table: Table, *, with_staged: bool) -> Iterator[str]:
-    """An empty file with every column, one `read_parquet` per schema of published files, one for all staged files."""
+    """An empty file with every column, then one `read_parquet` per schema of published and of staged files.
+
+    Never `union_by_name`: it opens every file to compare 1,500 columns.
+    """
     yield _read([str(_empty_file(installation, table))], is_partitioned=False)
     published = manifest.tables.get(table.name)
     for group in published.files.values() if published else ():
         yield _read([str(installation.root / path) for path in group], is_partitioned=table.has_center)
-    if with_staged and (staged := manifest.staged_files(table.name)):
-        yield _read([str(installation.root / path) for path in staged], is_partitioned=False, by_name=True)
+    staged: dict[str, list[str]] = {}
+    for path in manifest.staged_files(table.name) if with_staged else ():
+        staged.setdefault(Path(path).parent.name, []).append(str(installation.root / path))
+    for paths in staged.values():
+        yield _read(paths, is_partitioned=False)
 
 
 def _later_runs(connection: duckdb.DuckDBPyConnection, runs: str, as_of: datetime) -> str:
@@ -215,12 +221,12 @@ def _was_known(table: Table, later_runs: str, as_of: datetime) -> str:
     return f"{later} <= TIMESTAMPTZ '{as_of.isoformat()}'"
 
 
-def _read(paths: Sequence[str], *, is_partitioned: bool, by_name: bool = False) -> str:
+def _read(paths: Sequence[str], *, is_partitioned: bool) -> str:
     listed = ", ".join(f"'{quoted(path)}'" for path in paths)
     hive = (
         "hive_partitioning = true, hive_types = {'center': VARCHAR}" if is_partitioned else "hive_partitioning = false"
     )
-    return f"FROM read_parquet([{listed}], {hive}{', union_by_name = true' if by_name else ''})"
+    return f"FROM read_parquet([{listed}], {hive})"
 
 
 def quoted(path: str | Path) -> str:
