@@ -24,7 +24,7 @@ from clnm.errors import UserError
 from clnm.simulate import dicom, tables
 from clnm.simulate.anatomy import build_anatomy, reader_mask
 from clnm.simulate.cohort import Case, Drift, DriftKind, area_under_curve, case_generator, draw_cohort
-from clnm.simulate.faults import Fault, faults_csv, plant_faults
+from clnm.simulate.faults import FAULTY_ARCHIVES, Fault, faults_csv, plant_faults
 from clnm.simulate.masks import full_frame, write_mask_file
 from clnm.simulate.scanners import CENTERS, Center, Scanner, louder, replaced
 from clnm.simulate.speckle import compress, envelope, scatter
@@ -86,7 +86,7 @@ def simulate_archive(
     cases = draw_cohort(patients, seed, until, drift)
     persons = invent_persons(cases, seed)
     _claim(directory, wanted)
-    tables.write_text(directory / "clnm.toml", tables.config_toml())
+    tables.write_text(directory / "clnm.toml", tables.config_toml(FAULTY_ARCHIVES if faults else {}))
     parameters = resources.files("clnm").joinpath("radiomics.yaml").read_text(encoding="utf-8")
     tables.write_text(directory / "radiomics.yaml", parameters)
     tables.write_text(directory / "truth" / "truth.csv", tables.truth_csv(cases, persons))

@@ -1,13 +1,17 @@
 """Planted faults: one bad item per kind beside the clean cases, with the state and reason intake owes each.
 
-Every faulty file is extra. The clean files of the archive stay as they are.
+Every faulty item is extra: a file of its own, a member of an archive of its own, or a row of a patient without images.
+The clean files of the archive stay as they are.
 """
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
-from collections.abc import Mapping
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +24,26 @@ from clnm.simulate.masks import write_mask_file
 from clnm.simulate.scanners import CENTERS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
+_EXPORT, _OLD_EXPORT = "C4_late.zip", "C4_old.tar"
+FAULTY_ARCHIVES = {"C4": (_EXPORT, _OLD_EXPORT)}
+"""By center: what the simulated installation lists beside the center's folder."""
 _CUT_BYTES = 4000
-_STATUS = {Reason.DUPLICATE_OF: FileStatus.DUPLICATE, Reason.NOT_AN_IMAGE: FileStatus.IGNORED}
+_AGE = 2
+"""The column of the clinical tables."""
+_STATUS = {
+    Reason.DUPLICATE_OF: FileStatus.DUPLICATE,
+    Reason.NOT_AN_IMAGE: FileStatus.IGNORED,
+    Reason.SOP_CLASS: FileStatus.IGNORED,
+}
 """What is not quarantined."""
+_COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
+_MPEG4, _JPIP = "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94"
+_SCANNERS = {center.name: center.scanner for center in CENTERS}
+_IS_ENCRYPTED = 1
+"""The first bit of a zip member's flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +52,7 @@ class Fault:
 
     fault: str
     path: str
-    """Relative to the simulation's directory; for a table row, the table's."""
+    """Relative to the simulation's directory, a member's name after `!`; for a table row, the table's."""
     kind: ItemKind
     status: str
     """The `files.status` expected, empty for a table row."""
@@ -41,25 +60,14 @@ class Fault:
 
 
 def plant_faults(directory: Path, images: Mapping[str, Path]) -> list[Fault]:
-    """Write the faulty files. `images` names one clean image per center, relative to `directory`."""
+    """Write the faulty items. `images` names one clean image per center, relative to `directory`."""
     planter = _Planter(directory, images)
-    files = {
-        "zero_bytes": ("C1/incoming/empty.dcm", b"", Reason.EMPTY),
-        "text_as_dicom": ("C2/incoming/letter.dcm", b"Please call the ward.\n" * 40, Reason.NOT_DICOM),
-        "truncated_jpeg": ("C3/incoming/cut_1.dcm", planter.altered("C3", 1)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
-        "truncated_native": ("C1/incoming/cut_2.dcm", planter.altered("C1", 2)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
-        "no_pixels": ("C2/incoming/blank.dcm", planter.altered("C2", 3, drop="PixelData"), Reason.NO_PIXELS),
-        "no_patient_id": ("C4/incoming/nobody.dcm", planter.altered("C4", 4, drop="PatientID"), Reason.MISSING_TAG),
-        "duplicate": ("C1/incoming/same_again.dcm", planter.clean("C1"), Reason.DUPLICATE_OF),
-        "readme": ("C1/incoming/readme.txt", b"Export of the ward's machine.\n", Reason.NOT_AN_IMAGE),
-        "mask_unreadable": (planter.mask("C1", "r9"), b"NRRD0004\ngarbage\n" * 9, Reason.MASK_UNREADABLE),
-    }
     return [
-        *(planter.put(fault, *file) for fault, file in files.items()),
-        planter.put_mask("mask_without_image", "C2/masks/IM999999_r1.nrrd", (64, 64), Reason.MASK_WITHOUT_IMAGE),
-        planter.put_mask("mask_other_size", planter.mask("C3", "r8"), (64, 64), Reason.MASK_MISMATCH),
-        planter.put_mask("mask_empty", planter.mask("C4", "r7"), None, Reason.MASK_EMPTY),
-        planter.add_row("row_without_image", "C3"),
+        *_plant_dicoms(planter),
+        *_plant_other_files(planter),
+        *_plant_masks(planter),
+        *_plant_archives(planter),
+        *_plant_patients(planter),
     ]
 
 
@@ -72,52 +80,231 @@ def faults_csv(faults: list[Fault]) -> str:
     return stream.getvalue()
 
 
+def _plant_dicoms(planter: _Planter) -> list[Fault]:
+    """Damaged, foreign and contradicting DICOM files; C1 keeps its pixels native, C3 as JPEG."""
+    clean, altered = planter.clean, planter.altered
+    files = {
+        "truncated_header": ("C1/incoming/cut_0.dcm", altered("C1", 0)[:400], Reason.TRUNCATED_HEADER),
+        "truncated_jpeg": ("C3/incoming/cut_1.dcm", altered("C3", 1)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
+        "truncated_native": ("C1/incoming/cut_2.dcm", altered("C1", 2)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
+        "no_pixels": ("C2/incoming/blank.dcm", altered("C2", 3, _without("PixelData")), Reason.NO_PIXELS),
+        "no_patient_id": ("C4/incoming/nobody.dcm", altered("C4", 4, _without("PatientID")), Reason.MISSING_TAG),
+        "no_rows": ("C1/incoming/no_rows.dcm", altered("C1", 5, _with(Rows=0)), Reason.MALFORMED),
+        "bomb": ("C1/incoming/bomb.dcm", altered("C1", 6, _with(Rows=40_000, Columns=40_000)), Reason.TOO_LARGE),
+        "other_size": ("C3/incoming/size.dcm", altered("C3", 7, _with(Rows=480, Columns=640)), Reason.SIZE_MISMATCH),
+        "jpeg_of_noise": ("C3/incoming/noise.dcm", altered("C3", 8, _scramble), Reason.DECODE_FAILED),
+        "report": ("C2/incoming/SR000001", altered("C2", 9, _as_report), Reason.SOP_CLASS),
+        "film": ("C3/incoming/film.dcm", altered("C3", 10, _in_syntax(_MPEG4)), Reason.VIDEO_CODEC),
+        "streamed": ("C3/incoming/stream.dcm", altered("C3", 11, _in_syntax(_JPIP)), Reason.UNSUPPORTED_SYNTAX),
+        "no_meta": ("C2/incoming/IM900000", altered("C2", 12, _make_bare), Reason.NO_META),
+        "duplicate": ("C1/incoming/same_again.dcm", clean("C1"), Reason.DUPLICATE_OF),
+        "other_pixels": ("C1/incoming/same_uid.dcm", _darker_at_the_end(clean("C1")), Reason.UID_CONFLICT),
+    }
+    return [planter.put(fault, *file) for fault, file in files.items()]
+
+
+def _plant_other_files(planter: _Planter) -> list[Fault]:
+    return [
+        planter.put("zero_bytes", "C1/incoming/empty.dcm", b"", Reason.EMPTY),
+        planter.put("text_as_dicom", "C2/incoming/letter.dcm", b"Please call the ward.\n" * 40, Reason.NOT_DICOM),
+        planter.put("readme", "C1/incoming/readme.txt", b"Export of the ward's machine.\n", Reason.NOT_AN_IMAGE),
+        planter.put_link("link", "C2/incoming/elsewhere.dcm", Reason.NOT_A_REGULAR_FILE),
+    ]
+
+
+def _plant_masks(planter: _Planter) -> list[Fault]:
+    """Further readers' masks, wrong in one way each; the clean ones are of r1 and r2."""
+    corner, nothing, everything = planter.grid("C1"), planter.grid("C4"), planter.grid("C2")
+    corner[:8, :30] = True
+    everything[planter.region("C2")] = True
+    small = np.zeros((64, 64), dtype=bool)
+    small[16:40, 16:40] = True
+    return [
+        planter.put("mask_unreadable", planter.mask("C1", "r9"), b"NRRD0004\ngarbage\n" * 9, Reason.MASK_UNREADABLE),
+        planter.put_mask("mask_without_image", "C2/masks/IM999999_r1.nrrd", small, Reason.MASK_WITHOUT_IMAGE),
+        planter.put_mask("mask_other_size", planter.mask("C3", "r8"), small, Reason.MASK_MISMATCH),
+        planter.put_mask("mask_empty", planter.mask("C4", "r7"), nothing, Reason.MASK_EMPTY),
+        planter.put_mask("mask_in_the_text", planter.mask("C1", "r6"), corner, Reason.MASK_OUTSIDE_REGION),
+        planter.put_mask("mask_everywhere", planter.mask("C2", "r5"), everything, Reason.MASK_COVERS_IMAGE),
+        planter.put_mask("mask_again", planter.mask("C3", "r1.seg"), planter.square("C3"), Reason.CONTENT_CONFLICT),
+    ]
+
+
+def _plant_patients(planter: _Planter) -> list[Fault]:
+    """A row of whom there is no image, images of whom there is no good mask, and values that cannot be."""
+    unseen, ageless, undrawn, split = "99999999", "99999998", "99999997", "99999996"
+    files = {ageless: ("C1/incoming/ageless.dcm", 14), undrawn: ("C4/incoming/undrawn.dcm", 15)}
+    halves = planter.altered("C2", 16, _in_halves(split))
+    return [
+        planter.add_row("row_without_image", "C3", unseen, Reason.UNMATCHED_ROW),
+        planter.put_undrawn("two_regions", "C2/incoming/IM900001", halves),
+        planter.put_mask("mask_of_both", "C2/masks/IM900001_r1.nrrd", planter.square("C2"), Reason.SPACING_AMBIGUOUS),
+        *(
+            planter.put_undrawn("image_without_mask", place, planter.altered(place[:2], number, _of_another(patient)))
+            for patient, (place, number) in files.items()
+        ),
+        planter.add_row("value_out_of_range", "C1", ageless, Reason.VALUE_OUT_OF_RANGE, age="540"),
+        planter.add_row("value_unreadable", "C4", undrawn, Reason.VALUE_UNREADABLE, age="about fifty"),
+    ]
+
+
+def _plant_archives(planter: _Planter) -> list[Fault]:
+    """A zip file with bad members, and a tar file that is cut."""
+    content = planter.altered("C4", 13)
+    old = io.BytesIO()
+    with tarfile.open(fileobj=old, mode="w") as archive:
+        member = tarfile.TarInfo("IM000001.dcm")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as export:
+        for name in ("../outside.dcm", "sealed.dcm"):
+            export.writestr(zipfile.ZipInfo(name), content)
+        export.infolist()[1].flag_bits |= _IS_ENCRYPTED
+    return [
+        planter.put("cut_archive", _OLD_EXPORT, old.getvalue()[: -_CUT_BYTES * 10], Reason.ARCHIVE_TRUNCATED),
+        planter.put("member_outside", _EXPORT, whole.getvalue(), Reason.UNSAFE_MEMBER, member="../outside.dcm"),
+        planter.put("member_sealed", _EXPORT, whole.getvalue(), Reason.ARCHIVE_ENCRYPTED, member="sealed.dcm"),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class _Planter:
     directory: Path
     images: Mapping[str, Path]
 
-    def put(self, fault: str, place: str, content: bytes, reason: Reason) -> Fault:
-        path = self.directory / "archives" / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return Fault(fault, f"archives/{place}", ItemKind.FILE, _STATUS.get(reason, FileStatus.QUARANTINED), reason)
+    def put(self, fault: str, place: str, content: bytes, reason: Reason, *, member: str = "") -> Fault:
+        self._path(place).write_bytes(content)
+        return _file_fault(fault, f"{place}!{member}" if member else place, reason)
 
-    def put_mask(self, fault: str, place: str, size: tuple[int, int] | None, reason: Reason) -> Fault:
-        """A square in a grid of `size`, or nothing at all (None) on the center's own frame."""
-        scanner = next(known.scanner for known in CENTERS if known.name == place[:2])
-        mask = np.zeros(size or scanner.frame_px, dtype=bool)
-        if size:
-            mask[16:40, 16:40] = True
-        write_mask_file(self.directory / "archives" / place, mask, scanner.spacing_mm)
-        return Fault(fault, f"archives/{place}", ItemKind.FILE, FileStatus.QUARANTINED, reason)
+    def put_link(self, fault: str, place: str, reason: Reason) -> Fault:
+        self._path(place).symlink_to("letter.dcm")
+        return _file_fault(fault, place, reason)
 
-    def add_row(self, fault: str, center: str) -> Fault:
-        """A clinical row of a patient of whom there is no image: the last row again under another id."""
+    def put_mask(self, fault: str, place: str, mask: NDArray[np.bool_], reason: Reason) -> Fault:
+        write_mask_file(self._path(place), mask, _SCANNERS[place[:2]].spacing_mm)
+        return _file_fault(fault, place, reason)
+
+    def put_undrawn(self, fault: str, place: str, content: bytes) -> Fault:
+        """An image as it should be, but without a mask: a file that is in, and a case that is listed."""
+        self._path(place).write_bytes(content)
+        return Fault(fault, f"archives/{place}", ItemKind.CASE, FileStatus.INGESTED, Reason.NO_MASK)
+
+    def add_row(self, fault: str, center: str, patient: str, reason: Reason, *, age: str = "") -> Fault:
+        """The center's last clinical row again, of another patient and, where it is given, of another age."""
         path = Path("archives", center, "clinical.csv")
-        last = (self.directory / path).read_text(encoding="utf-8").splitlines()[-1]
+        separator = next(known.table.separator for known in CENTERS if known.name == center)
+        cells = (self.directory / path).read_text(encoding="utf-8").splitlines()[-1].split(separator)
+        cells[0] = patient
+        cells[_AGE] = age or cells[_AGE]
         with (self.directory / path).open("a", encoding="utf-8", newline="") as file:
-            file.write("99999999," + last.split(",", 1)[1] + "\n")
-        return Fault(fault, path.as_posix(), ItemKind.CASE, "", Reason.UNMATCHED_ROW)
+            file.write(separator.join(cells) + "\n")
+        return Fault(fault, path.as_posix(), ItemKind.CASE, "", reason)
 
     def clean(self, center: str) -> bytes:
         return (self.directory / self.images[center]).read_bytes()
 
-    def altered(self, center: str, number: int, *, drop: str = "") -> bytes:
-        """The center's clean image under UIDs of its own, without the element `drop`."""
+    def altered(self, center: str, number: int, change: Callable[[Dataset], None] = lambda _: None) -> bytes:
+        """The center's clean image under UIDs of its own, changed."""
         from pydicom import dcmread
 
         header: Dataset = dcmread(io.BytesIO(self.clean(center)))
         header.StudyInstanceUID = f"{UID_ROOT}.9.{number}"
         header.SeriesInstanceUID = f"{UID_ROOT}.9.{number}.1"
         header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = f"{UID_ROOT}.9.{number}.1.1"
-        if drop:
-            del header[drop]
+        change(header)
         stream = io.BytesIO()
-        header.save_as(stream, enforce_file_format=True)
+        header.save_as(stream, enforce_file_format="SOPClassUID" in header)
         return stream.getvalue()
 
     def mask(self, center: str, reader: str) -> str:
         """Where another reader's mask of the center's clean image would lie."""
         image = self.images[center]
         return f"{center}/masks/{image.name.removesuffix(image.suffix)}_{reader}.nrrd"
+
+    def grid(self, center: str) -> NDArray[np.bool_]:
+        """An empty mask on the center's frame."""
+        return np.zeros(_SCANNERS[center].frame_px, dtype=bool)
+
+    def square(self, center: str) -> NDArray[np.bool_]:
+        """A mask in the middle of the center's frame."""
+        mask = self.grid(center)
+        middle_y, middle_x = mask.shape[0] // 2, mask.shape[1] // 2
+        mask[middle_y - 20 : middle_y + 20, middle_x - 20 : middle_x + 20] = True
+        return mask
+
+    def region(self, center: str) -> tuple[slice, slice]:
+        """Where the center's ultrasound region lies on its frame."""
+        (top, left), (height, width) = _SCANNERS[center].origin_px, _SCANNERS[center].region_px
+        return slice(top, top + height), slice(left, left + width)
+
+    def _path(self, place: str) -> Path:
+        path = self.directory / "archives" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _file_fault(fault: str, place: str, reason: Reason) -> Fault:
+    return Fault(fault, f"archives/{place}", ItemKind.FILE, _STATUS.get(reason, FileStatus.QUARANTINED), reason)
+
+
+def _without(name: str) -> Callable[[Dataset], None]:
+    return lambda header: header.__delitem__(name)
+
+
+def _with(**values: int) -> Callable[[Dataset], None]:
+    return lambda header: header.update(values)
+
+
+def _of_another(patient: str) -> Callable[[Dataset], None]:
+    """The picture upside down, so that it is nobody's double."""
+
+    def change(header: Dataset) -> None:
+        header.PatientID, header.PixelData = patient, header.PixelData[::-1]
+
+    return change
+
+
+def _in_halves(patient: str) -> Callable[[Dataset], None]:
+    """Two ultrasound regions side by side in place of one."""
+
+    def change(header: Dataset) -> None:
+        _of_another(patient)(header)
+        left = header.SequenceOfUltrasoundRegions[0]
+        right = copy.deepcopy(left)
+        left.RegionLocationMaxX1 = header.Columns // 2 - 1
+        right.RegionLocationMinX0 = header.Columns // 2
+        header.SequenceOfUltrasoundRegions.append(right)
+
+    return change
+
+
+def _in_syntax(uid: str) -> Callable[[Dataset], None]:
+    def change(header: Dataset) -> None:
+        header.file_meta.TransferSyntaxUID = uid
+
+    return change
+
+
+def _scramble(header: Dataset) -> None:
+    """A JPEG whose markers are gone, in its fragments as before."""
+    from pydicom.encaps import encapsulate
+
+    header.PixelData = encapsulate([b"\x2a" * 8000])
+
+
+def _as_report(header: Dataset) -> None:
+    header.SOPClassUID, header.Modality = _COMPREHENSIVE_SR, "SR"
+    del header["PixelData"]
+
+
+def _make_bare(header: Dataset) -> None:
+    """The data set alone, and no word of what it is."""
+    from pydicom.dataset import FileMetaDataset
+
+    header.preamble, header.file_meta = None, FileMetaDataset()
+    del header["SOPClassUID"]
+
+
+def _darker_at_the_end(content: bytes) -> bytes:
+    return content[:-_CUT_BYTES] + b"\x05" * _CUT_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -103,9 +104,9 @@ def is_pending(case: Case, until: datetime) -> bool:
     return case.known_on > until.date()
 
 
-def config_toml() -> str:
-    """The `clnm.toml` of the simulated installation."""
-    return _HEAD + "".join(_center_toml(center) for center in CENTERS) + _TAIL
+def config_toml(more_archives: Mapping[str, Sequence[str]]) -> str:
+    """The `clnm.toml` of the simulated installation; a center's archive is its folder, and what is named for it."""
+    return _HEAD + "".join(_center_toml(center, more_archives.get(center.name, ())) for center in CENTERS) + _TAIL
 
 
 def write_text(path: Path, text: str) -> None:
@@ -114,14 +115,15 @@ def write_text(path: Path, text: str) -> None:
     path.write_bytes(text.encode())
 
 
-def _center_toml(center: Center) -> str:
+def _center_toml(center: Center, more_archives: Sequence[str]) -> str:
     folder, style = f"archives/{center.name}", center.table
+    archive = [folder, *(f"archives/{name}" for name in more_archives)]
     lines = [
         "",
         "[[center]]",
         f'name = "{center.name}"',
         f'role = "{center.role}"',
-        f'archive = ["{folder}"]',
+        f"archive = {json.dumps(archive)}",
         f'masks = ["{folder}/masks"]',
         f'clinical = "{folder}/clinical.csv"',
         f'outcomes = "{folder}/outcomes.csv"',
