@@ -138,8 +138,9 @@ def fixed(relation) -> pa.Schema:
 
 
 def ask(path, question):
+    """All rows of the answer, read in batches: what is measured is the question, not the room for its answer."""
     with duckdb.connect(path, read_only=True) as connection:
-        return connection.sql(question).to_arrow_table().num_rows
+        return sum(batch.num_rows for batch in connection.sql(question).to_arrow_reader(2048))
 
 
 def timed(act) -> str:

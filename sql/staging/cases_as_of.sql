@@ -35,16 +35,17 @@ clinical_then AS (
     ) = 1
 ),
 
--- A row that names the study speaks before one that names only the patient.
-clinical_of_case AS (
+-- A row that names the study speaks before one that names only the patient. One row per case goes through both steps, and
+-- no condition through their windows: so DuckDB expects few cases, and does not keep all features in memory to join them.
+with_clinical AS (
     SELECT
-        chosen.case_key,
+        chosen.*,
         clinical_then.known_at AS clinical_known_at,
         clinical_then.* EXCLUDE (
             patient_key, study_key, center, acquired_at, known_at, run_id, code_version, config_hash, commit_seq
         )
     FROM chosen
-    INNER JOIN clinical_then
+    LEFT JOIN clinical_then
         ON
             chosen.patient_key = clinical_then.patient_key
             AND (clinical_then.study_key IS NULL OR clinical_then.study_key = chosen.study_key)
@@ -54,19 +55,19 @@ clinical_of_case AS (
     ) = 1
 ),
 
-outcome_of_case AS (
+with_outcome AS (
     SELECT
-        chosen.case_key,
-        raw_outcomes.value,
+        with_clinical.*,
+        raw_outcomes.value AS {{ outcome }},
         raw_outcomes.known_at AS outcome_known_at
-    FROM chosen
-    INNER JOIN raw_outcomes
+    FROM with_clinical
+    LEFT JOIN raw_outcomes
         ON
-            chosen.patient_key = raw_outcomes.patient_key
-            AND (raw_outcomes.study_key IS NULL OR raw_outcomes.study_key = chosen.study_key)
-    WHERE raw_outcomes.known_at <= t
+            with_clinical.patient_key = raw_outcomes.patient_key
+            AND (raw_outcomes.study_key IS NULL OR raw_outcomes.study_key = with_clinical.study_key)
+            AND raw_outcomes.known_at <= t
     QUALIFY row_number() OVER (
-        PARTITION BY chosen.case_key
+        PARTITION BY with_clinical.case_key
         ORDER BY
             raw_outcomes.study_key IS NULL, raw_outcomes.known_at DESC, raw_outcomes.commit_seq DESC NULLS FIRST,
             raw_outcomes.acquired_at DESC NULLS LAST, raw_outcomes.value DESC
@@ -82,17 +83,18 @@ roles AS (
 )
 
 SELECT
-    chosen.case_key,
-    chosen.patient_key,
-    chosen.study_key,
-    chosen.roi_key,
-    chosen.center,
+    with_outcome.case_key,
+    with_outcome.patient_key,
+    with_outcome.study_key,
+    with_outcome.roi_key,
+    with_outcome.center,
     roles.role,
-    chosen.acquired_at,
-    clinical_of_case.* EXCLUDE (case_key, clinical_known_at),
-    outcome_of_case.value AS {{ outcome }},
-    greatest(chosen.known_at, clinical_of_case.clinical_known_at, outcome_of_case.outcome_known_at) AS known_at
-FROM chosen
-LEFT JOIN roles ON chosen.center = roles.center
-LEFT JOIN clinical_of_case ON chosen.case_key = clinical_of_case.case_key
-LEFT JOIN outcome_of_case ON chosen.case_key = outcome_of_case.case_key
+    with_outcome.acquired_at,
+    with_outcome.* EXCLUDE (
+        case_key, patient_key, study_key, roi_key, center, acquired_at, known_at, clinical_known_at, outcome_known_at
+    ),
+    greatest(
+        with_outcome.known_at, with_outcome.clinical_known_at, with_outcome.outcome_known_at
+    ) AS known_at
+FROM with_outcome
+LEFT JOIN roles ON with_outcome.center = roles.center
