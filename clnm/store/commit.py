@@ -17,7 +17,7 @@ from clnm.entities import Lineage
 from clnm.errors import StoreError
 from clnm.store.delta import COMPRESSION, append_rows, columns_with_dictionary, schema_hash
 from clnm.store.manifest import Manifest, next_state, read_manifest, replace_file, write_manifest
-from clnm.store.recovery import recover
+from clnm.store.recovery import recover, sweep_ledgers
 from clnm.store.tables import LINEAGE, TABLES, Table
 
 
@@ -111,6 +111,8 @@ class Writer:
         self._is_broken_off = False
         for path in before.named_files() - after.named_files():
             (self._root / path).unlink(missing_ok=True)
+        if before.kept != after.kept:
+            sweep_ledgers(self._root, after, self._run_id)
         if after.tables != before.tables:
             self.is_changed = True
             self._after_commit()

@@ -15,6 +15,7 @@ from clnm.store.manifest import NAME, Manifest, Published, read_manifest, write_
 
 EMPTY = "empty"
 """The folder in `tables/` that holds a file without rows for every relation."""
+_LEDGERS = "private/ledger"
 
 
 def recover(root: Path, run_id: str) -> Manifest:
@@ -38,7 +39,20 @@ def recover(root: Path, run_id: str) -> Manifest:
                 "`clnm store restore` brings a backup back"
             ) from error
     _sweep_files(root, manifest)
+    sweep_ledgers(root, manifest, run_id)
     return manifest
+
+
+def sweep_ledgers(root: Path, manifest: Manifest, run_id: str) -> None:
+    """Delete the ledgers that the state no longer names, and what lies beside them: they hold keys and sealed ids.
+
+    Those of the present run stay: they may be written and not named yet.
+    """
+    named = set(manifest.kept.values())
+    for path in (root / _LEDGERS).glob("*"):
+        name = path.name.removesuffix(".scratch").removesuffix(".parquet").removesuffix(".rows")
+        if run_id not in name and f"{_LEDGERS}/{name}.parquet" not in named:
+            path.unlink(missing_ok=True)
 
 
 def _undo(root: Path, published: Published, run_id: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -100,6 +101,19 @@ def test_the_catalogue_answers_as_clnm_sql_does(store):
         wanted = answers(store, question)
         assert asked(store, f"SET TimeZone = 'UTC'; {question}") == wanted, name
         assert wanted
+
+
+def test_the_command_line_client_answers_from_every_relation_and_macro(store):
+    """DuckDB's own program, of another version than the library that wrote the file."""
+    names = {name for layer in ("staging", "views", "marts") for name in layer_names(layer)} - set(macro_names())
+    counts = ", ".join(f'(SELECT count(*) FROM {name}) AS "{name}"' for name in sorted(names))
+    question = f"SELECT {counts}, (SELECT count(*) FROM training_frame(TIMESTAMPTZ '2024-01-03')) AS frame"
+    program = Path(sys.executable).with_name("duckdb")
+    command = [program, "-readonly", "-json", store.root / "catalog.duckdb", question]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with open_catalog(store) as connection:
+        assert told == connection.sql(question).to_arrow_table().to_pylist()
+    assert told[0]["radiomics"] == 5
 
 
 def test_the_catalogue_opens_under_any_alias(store):
