@@ -58,9 +58,17 @@ def status() -> None:
     )
 
 
+def _complete(incomplete: str) -> list[str]:
+    from clnm.pipeline.asking import complete_question
+
+    return complete_question(incomplete)
+
+
 @app.command()
 def sql(
-    question: Annotated[str | None, typer.Argument(help="One SELECT, DESCRIBE or EXPLAIN.")] = None,
+    question: Annotated[
+        str | None, typer.Argument(help="One SELECT, DESCRIBE or EXPLAIN.", autocompletion=_complete)
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the question from a file.")] = None,
     fmt: Annotated[Format, typer.Option("--format", help="How to write the answer.")] = Format.TABLE,
     as_of: Annotated[str | None, typer.Option("--as-of", help="What was known at this moment (UTC).")] = None,

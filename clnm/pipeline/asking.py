@@ -14,6 +14,7 @@ from clnm.archive.ledger import Ledger
 from clnm.errors import UserError
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.run import open_run, rows
+from clnm.store.warehouse import LAYERS, layer_names
 
 
 def ask(config: Path, question: str, *, as_of: datetime | None = None) -> pa.Table:
@@ -23,6 +24,13 @@ def ask(config: Path, question: str, *, as_of: datetime | None = None) -> pa.Tab
         UserError: it is another statement, or names a relation or column that is not there (the nearest is named).
     """
     return open_installation(config).store.ask(question, as_of=as_of)
+
+
+def complete_question(begun: str) -> list[str]:
+    """The question with its last word completed to each relation that begins so."""
+    before, space, word = begun.rpartition(" ")
+    names = (name for layer in LAYERS for name in layer_names(layer))
+    return [f"{before}{space}{name}" for name in sorted(names) if word and name.startswith(word)]
 
 
 def write_answer(answer: pa.Table, fmt: str, output: Path | None, stream: TextIO) -> None:

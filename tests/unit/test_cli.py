@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -49,6 +51,14 @@ def test_help_answers_in_under_a_second():
         seconds.append(time.perf_counter() - start)
     assert answer.returncode == 0
     assert min(seconds) < 1.0, seconds
+
+
+def test_the_shell_completes_a_question_with_the_names_of_relations():
+    """Asked as bash asks it (`clnm --install-completion` sets that up)."""
+    words = {"_CLNM_COMPLETE": "complete_bash", "COMP_WORDS": 'clnm sql "SELECT 1 FROM run', "COMP_CWORD": "2"}
+    program = Path(sys.executable).with_name("clnm")
+    answer = subprocess.run([program], capture_output=True, text=True, check=True, env={**os.environ, **words})
+    assert answer.stdout.splitlines() == ["SELECT 1 FROM run_costs", "SELECT 1 FROM runs"]
 
 
 def test_every_command_of_the_contract_is_there():
