@@ -82,7 +82,14 @@ def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], i
 
     config = copied(ingested, directory, workers=1)
     spent: dict[str, list[float]] = {"pixels": [], "radiomics": [], "embedding": [], "commit": []}
-    everything = {"radiomics_version": "", "deep_version": "", "is_backfill": False, "since": None, "until": None}
+    everything = {
+        "radiomics_version": "",
+        "deep_version": "",
+        "is_backfill": False,
+        "started_at": None,
+        "since": None,
+        "until": None,
+    }
     with open_run(config, command="bench") as run:
         installation = run.installation
         parameters = read_parameters(installation.path(installation.settings.radiomics.params))

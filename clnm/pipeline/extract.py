@@ -92,6 +92,7 @@ def extract_center(run: Run, center: str, *, backfill: Backfill | None = None) -
         center=center,
         radiomics_version=versions["radiomics"],
         deep_version=versions.get("deep"),
+        started_at=run.started_at,
         is_backfill=backfill is not None and center in (backfill.centers or run.centers),
         since=backfill.since if backfill else None,
         until=backfill.until if backfill else None,

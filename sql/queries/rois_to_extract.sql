@@ -1,6 +1,7 @@
 -- Grain: one row per ROI of a center that lacks features of the current sets and is not in quarantine
 -- Reads: staged
--- A mask that was drawn again has a later known_at than the features of the old one.
+-- A mask that was drawn again has a later known_at than the features of the old one. A backfill that is tried again inside
+-- one run goes on where it was: what that run has computed is not computed twice.
 WITH set_aside AS (
     SELECT item_key
     FROM quarantine
@@ -10,9 +11,12 @@ WITH set_aside AS (
 wanted AS (
     SELECT
         *,
-        $is_backfill::BOOLEAN
-        AND acquired_at >= coalesce($since::TIMESTAMPTZ, '-infinity')
-        AND acquired_at < coalesce($until::TIMESTAMPTZ, 'infinity') AS is_again
+        coalesce(
+            $is_backfill::BOOLEAN
+            AND acquired_at >= coalesce($since::TIMESTAMPTZ, '-infinity')
+            AND acquired_at < coalesce($until::TIMESTAMPTZ, 'infinity'),
+            FALSE
+        ) AS is_again
     FROM rois
     WHERE center = $center AND roi_key NOT IN (SELECT set_aside.item_key FROM set_aside)
 ),
@@ -24,22 +28,24 @@ needs AS (
         rois.case_key,
         rois.acquired_at,
         rois.known_at,
-        rois.is_again OR NOT EXISTS (
+        NOT EXISTS (
             SELECT 1
             FROM raw_radiomics
             WHERE
                 raw_radiomics.roi_key = rois.roi_key
                 AND raw_radiomics.known_at = rois.known_at
                 AND raw_radiomics.feature_set_version = $radiomics_version
+                AND (NOT rois.is_again OR raw_radiomics.computed_at = $started_at::TIMESTAMPTZ)
         ) AS needs_radiomics,
-        $deep_version::VARCHAR IS NOT NULL AND (rois.is_again OR NOT EXISTS (
+        $deep_version::VARCHAR IS NOT NULL AND NOT EXISTS (
             SELECT 1
             FROM raw_deep
             WHERE
                 raw_deep.roi_key = rois.roi_key
                 AND raw_deep.known_at = rois.known_at
                 AND raw_deep.feature_set_version = $deep_version
-        )) AS needs_deep
+                AND (NOT rois.is_again OR raw_deep.computed_at = $started_at::TIMESTAMPTZ)
+        ) AS needs_deep
     FROM wanted AS rois
 )
 
