@@ -6,12 +6,11 @@ The clean files of the archive stay as they are.
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clnm.entities import FileStatus, ItemKind, Reason
-from clnm.simulate.dicom import UID_ROOT
+from clnm.simulate import alter
+from clnm.simulate.alter import Change
 from clnm.simulate.masks import write_mask_file
 from clnm.simulate.scanners import CENTERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pydicom.dataset import Dataset
 
 _EXPORT, _OLD_EXPORT = "C4_late.zip", "C4_old.tar"
 FAULTY_ARCHIVES = {"C4": (_EXPORT, _OLD_EXPORT)}
@@ -39,8 +38,6 @@ _STATUS = {
     Reason.SOP_CLASS: FileStatus.IGNORED,
 }
 """What is not quarantined."""
-_COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
-_MPEG4, _JPIP = "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94"
 _SCANNERS = {center.name: center.scanner for center in CENTERS}
 _IS_ENCRYPTED = 1
 """The first bit of a zip member's flags."""
@@ -87,18 +84,30 @@ def _plant_dicoms(planter: _Planter) -> list[Fault]:
         "truncated_header": ("C1/incoming/cut_0.dcm", altered("C1", 0)[:400], Reason.TRUNCATED_HEADER),
         "truncated_jpeg": ("C3/incoming/cut_1.dcm", altered("C3", 1)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
         "truncated_native": ("C1/incoming/cut_2.dcm", altered("C1", 2)[:-_CUT_BYTES], Reason.TRUNCATED_PIXELS),
-        "no_pixels": ("C2/incoming/blank.dcm", altered("C2", 3, _without("PixelData")), Reason.NO_PIXELS),
-        "no_patient_id": ("C4/incoming/nobody.dcm", altered("C4", 4, _without("PatientID")), Reason.MISSING_TAG),
-        "no_rows": ("C1/incoming/no_rows.dcm", altered("C1", 5, _with(Rows=0)), Reason.MALFORMED),
-        "bomb": ("C1/incoming/bomb.dcm", altered("C1", 6, _with(Rows=40_000, Columns=40_000)), Reason.TOO_LARGE),
-        "other_size": ("C3/incoming/size.dcm", altered("C3", 7, _with(Rows=480, Columns=640)), Reason.SIZE_MISMATCH),
-        "jpeg_of_noise": ("C3/incoming/noise.dcm", altered("C3", 8, _scramble), Reason.DECODE_FAILED),
-        "report": ("C2/incoming/SR000001", altered("C2", 9, _as_report), Reason.SOP_CLASS),
-        "film": ("C3/incoming/film.dcm", altered("C3", 10, _in_syntax(_MPEG4)), Reason.VIDEO_CODEC),
-        "streamed": ("C3/incoming/stream.dcm", altered("C3", 11, _in_syntax(_JPIP)), Reason.UNSUPPORTED_SYNTAX),
-        "no_meta": ("C2/incoming/IM900000", altered("C2", 12, _make_bare), Reason.NO_META),
+        "no_pixels": ("C2/incoming/blank.dcm", altered("C2", 3, alter.without("PixelData")), Reason.NO_PIXELS),
+        "no_patient_id": ("C4/incoming/nobody.dcm", altered("C4", 4, alter.without("PatientID")), Reason.MISSING_TAG),
+        "no_rows": ("C1/incoming/no_rows.dcm", altered("C1", 5, alter.having(Rows=0)), Reason.MALFORMED),
+        "bomb": ("C1/incoming/bomb.dcm", altered("C1", 6, alter.having(Rows=40_000, Columns=40_000)), Reason.TOO_LARGE),
+        "other_size": (
+            "C3/incoming/size.dcm",
+            altered("C3", 7, alter.having(Rows=480, Columns=640)),
+            Reason.SIZE_MISMATCH,
+        ),
+        "jpeg_of_noise": ("C3/incoming/noise.dcm", altered("C3", 8, alter.scramble), Reason.DECODE_FAILED),
+        "report": ("C2/incoming/SR000001", altered("C2", 9, alter.make_report), Reason.SOP_CLASS),
+        "film": ("C3/incoming/film.dcm", altered("C3", 10, alter.in_syntax(alter.MPEG4)), Reason.VIDEO_CODEC),
+        "streamed": (
+            "C3/incoming/stream.dcm",
+            altered("C3", 11, alter.in_syntax(alter.JPIP)),
+            Reason.UNSUPPORTED_SYNTAX,
+        ),
+        "no_meta": ("C2/incoming/IM900000", altered("C2", 12, alter.make_bare), Reason.NO_META),
         "duplicate": ("C1/incoming/same_again.dcm", clean("C1"), Reason.DUPLICATE_OF),
-        "other_pixels": ("C1/incoming/same_uid.dcm", _darker_at_the_end(clean("C1")), Reason.UID_CONFLICT),
+        "other_pixels": (
+            "C1/incoming/same_uid.dcm",
+            clean("C1")[:-_CUT_BYTES] + b"\x05" * _CUT_BYTES,
+            Reason.UID_CONFLICT,
+        ),
     }
     return [planter.put(fault, *file) for fault, file in files.items()]
 
@@ -134,13 +143,15 @@ def _plant_patients(planter: _Planter) -> list[Fault]:
     """A row of whom there is no image, images of whom there is no good mask, and values that cannot be."""
     unseen, ageless, undrawn, split = "99999999", "99999998", "99999997", "99999996"
     files = {ageless: ("C1/incoming/ageless.dcm", 14), undrawn: ("C4/incoming/undrawn.dcm", 15)}
-    halves = planter.altered("C2", 16, _in_halves(split))
+    halves = planter.altered("C2", 16, alter.in_halves(split))
     return [
         planter.add_row("row_without_image", "C3", unseen, Reason.UNMATCHED_ROW),
         planter.put_undrawn("two_regions", "C2/incoming/IM900001", halves),
         planter.put_mask("mask_of_both", "C2/masks/IM900001_r1.nrrd", planter.square("C2"), Reason.SPACING_AMBIGUOUS),
         *(
-            planter.put_undrawn("image_without_mask", place, planter.altered(place[:2], number, _of_another(patient)))
+            planter.put_undrawn(
+                "image_without_mask", place, planter.altered(place[:2], number, alter.of_another(patient))
+            )
             for patient, (place, number) in files.items()
         ),
         planter.add_row("value_out_of_range", "C1", ageless, Reason.VALUE_OUT_OF_RANGE, age="540"),
@@ -204,18 +215,8 @@ class _Planter:
     def clean(self, center: str) -> bytes:
         return (self.directory / self.images[center]).read_bytes()
 
-    def altered(self, center: str, number: int, change: Callable[[Dataset], None] = lambda _: None) -> bytes:
-        """The center's clean image under UIDs of its own, changed."""
-        from pydicom import dcmread
-
-        header: Dataset = dcmread(io.BytesIO(self.clean(center)))
-        header.StudyInstanceUID = f"{UID_ROOT}.9.{number}"
-        header.SeriesInstanceUID = f"{UID_ROOT}.9.{number}.1"
-        header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = f"{UID_ROOT}.9.{number}.1.1"
-        change(header)
-        stream = io.BytesIO()
-        header.save_as(stream, enforce_file_format="SOPClassUID" in header)
-        return stream.getvalue()
+    def altered(self, center: str, number: int, change: Change = alter.nothing) -> bytes:
+        return alter.altered(self.clean(center), number, change)
 
     def mask(self, center: str, reader: str) -> str:
         """Where another reader's mask of the center's clean image would lie."""
@@ -246,65 +247,3 @@ class _Planter:
 
 def _file_fault(fault: str, place: str, reason: Reason) -> Fault:
     return Fault(fault, f"archives/{place}", ItemKind.FILE, _STATUS.get(reason, FileStatus.QUARANTINED), reason)
-
-
-def _without(name: str) -> Callable[[Dataset], None]:
-    return lambda header: header.__delitem__(name)
-
-
-def _with(**values: int) -> Callable[[Dataset], None]:
-    return lambda header: header.update(values)
-
-
-def _of_another(patient: str) -> Callable[[Dataset], None]:
-    """The picture upside down, so that it is nobody's double."""
-
-    def change(header: Dataset) -> None:
-        header.PatientID, header.PixelData = patient, header.PixelData[::-1]
-
-    return change
-
-
-def _in_halves(patient: str) -> Callable[[Dataset], None]:
-    """Two ultrasound regions side by side in place of one."""
-
-    def change(header: Dataset) -> None:
-        _of_another(patient)(header)
-        left = header.SequenceOfUltrasoundRegions[0]
-        right = copy.deepcopy(left)
-        left.RegionLocationMaxX1 = header.Columns // 2 - 1
-        right.RegionLocationMinX0 = header.Columns // 2
-        header.SequenceOfUltrasoundRegions.append(right)
-
-    return change
-
-
-def _in_syntax(uid: str) -> Callable[[Dataset], None]:
-    def change(header: Dataset) -> None:
-        header.file_meta.TransferSyntaxUID = uid
-
-    return change
-
-
-def _scramble(header: Dataset) -> None:
-    """A JPEG whose markers are gone, in its fragments as before."""
-    from pydicom.encaps import encapsulate
-
-    header.PixelData = encapsulate([b"\x2a" * 8000])
-
-
-def _as_report(header: Dataset) -> None:
-    header.SOPClassUID, header.Modality = _COMPREHENSIVE_SR, "SR"
-    del header["PixelData"]
-
-
-def _make_bare(header: Dataset) -> None:
-    """The data set alone, and no word of what it is."""
-    from pydicom.dataset import FileMetaDataset
-
-    header.preamble, header.file_meta = None, FileMetaDataset()
-    del header["SOPClassUID"]
-
-
-def _darker_at_the_end(content: bytes) -> bytes:
-    return content[:-_CUT_BYTES] + b"\x05" * _CUT_BYTES

@@ -13,6 +13,7 @@ import pytest
 from clnm import pipeline
 from clnm.pipeline.installation import open_installation
 from clnm.settings import make_pseudonym_key
+from clnm.store.manifest import read_manifest
 from tests.unit.intake_archives import blob, dicom, pixels, png, put
 
 pytestmark = pytest.mark.long
@@ -84,6 +85,14 @@ def uninterrupted(archive, tmp_path_factory):
     return contents(config)
 
 
+def ledgers_of_other_runs(config):
+    """What lies beside the ledger of the last run: keys that nobody would find when a patient is to be forgotten."""
+    root = config.parent / "store"
+    [path] = [root / path for name, path in read_manifest(root).kept.items() if name.startswith("ledger/")]
+    of_the_last = path.stem.rpartition("-")[0]
+    return [other.name for other in path.parent.iterdir() if not other.name.startswith(of_the_last)]
+
+
 def ingest_in_a_process(config):
     code = "from clnm.cli import main; main()"
     return subprocess.Popen(
@@ -129,6 +138,7 @@ def test_killed_when_and_run_again_the_tables_equal_an_uninterrupted_runs(archiv
     pipeline.run_stage(config, "ingest")
     assert contents(config) == uninterrupted
     assert list((config.parent / "store" / "private").rglob("*.scratch")) == []
+    assert ledgers_of_other_runs(config) == []
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +172,4 @@ def test_killed_at_a_random_busy_instant_and_run_again_the_tables_equal_an_unint
     pipeline.run_stage(config, "ingest")
     assert contents(config) == uninterrupted
     assert list((config.parent / "store" / "private").rglob("*.scratch")) == []
+    assert ledgers_of_other_runs(config) == []

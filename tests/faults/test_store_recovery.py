@@ -123,6 +123,24 @@ def test_killed_twice_in_a_row_and_then_not_ends_like_never_killed(root, undistu
     assert maintenance.verify(root)["findings"] == []
 
 
+def test_ledgers_that_no_state_names_are_swept_but_not_those_of_the_run_itself(root):
+    ledgers = root / "private" / "ledger"
+    ledgers.mkdir()
+    present = {"C1-run-2.parquet", "C1-run-2.rows.parquet"}
+    for name in (*present, "C1-run-0.rows.parquet", "C2-run-1.parquet", "C2-run-1.rows.parquet.scratch"):
+        (ledgers / name).write_bytes(b"keys")
+    with open_writer(open_store(root), "run-2") as writer:
+        assert {path.name for path in ledgers.iterdir()} == present  # not named yet
+        with writer.commit(LINEAGE) as batch:
+            batch.keep("ledger/C1", "private/ledger/C1-run-2.parquet")
+    with open_writer(open_store(root), "run-3") as writer:
+        assert {path.name for path in ledgers.iterdir()} == present
+        (ledgers / "C1-run-3.parquet").write_bytes(b"keys")
+        with writer.commit(LINEAGE) as batch:
+            batch.keep("ledger/C1", "private/ledger/C1-run-3.parquet")
+        assert {path.name for path in ledgers.iterdir()} == {"C1-run-3.parquet"}
+
+
 def test_a_table_that_the_manifest_never_named_is_swept(root):
     stray = root / "tables" / "scores"
     (stray / "_delta_log").mkdir(parents=True)
