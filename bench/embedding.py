@@ -2,7 +2,7 @@
 
 Run: python bench/embedding.py [backbone ...]   (default: all)
 
-bfloat16 is shown, and not used: a stored embedding may not depend on the machine that made it.
+`[deep] precision = "bfloat16"` pays where its column is faster; a program whose embeddings it moves is refused.
 """
 
 import os
@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from clnm.features.crops import SIZE_PX
 from clnm.features.deep import as_input, embed
 from clnm.features.networks import BACKBONES, build, load_network, save_weights
+from clnm.features.program import write_program
 
 ROUNDS, BATCH = 7, 16
 
@@ -48,17 +49,16 @@ def measure(backbone: str, peak: float) -> None:
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             network(as_input(crops[:1]))
         flop = counter.get_total_flops()
-
-        def in_bfloat16() -> np.ndarray:
-            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-                return network(as_input(crops)).float().numpy()
-
-        alone, together, halved = interleaved(
-            lambda: embed(crops[:1], weights, backbone=backbone, device="cpu"),
-            lambda: embed(crops, weights, backbone=backbone, device="cpu"),
-            in_bfloat16,
+        exact, rounded = (
+            write_program(backbone, weights, Path(folder) / precision, precision=precision)
+            for precision in ("float32", "bfloat16")
         )
-        distance = cosine_distance(embed(crops, weights, backbone=backbone, device="cpu"), in_bfloat16())
+        alone, together, halved = interleaved(
+            lambda: embed(crops[:1], exact, device="cpu"),
+            lambda: embed(crops, exact, device="cpu"),
+            lambda: embed(crops, rounded, device="cpu"),
+        )
+        distance = cosine_distance(embed(crops, exact, device="cpu"), embed(crops, rounded, device="cpu"))
     rate, of_product = BATCH / together, BATCH / together * flop / peak
     print(
         f"{backbone:16} {BACKBONES[backbone]:6} {flop / 1e9:6.1f} {1 / alone:15.1f} {rate:7.1f} {of_product:15.0%}"

@@ -211,9 +211,10 @@ def open_cluster(
     Raises:
         ConfigurationError: nobody answers at the address, or there is no worker of one thread.
     """
+    if scheduler == "local":
+        _begin_to_import(preload)
     import dask
     from distributed import Client, LocalCluster
-    from distributed.utils import get_mp_context
 
     for name in _CHATTY:
         logging.getLogger(f"distributed{name}").setLevel(logging.CRITICAL)
@@ -224,6 +225,7 @@ def open_cluster(
         "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
         "distributed.deploy.lost-worker-timeout": _NEVER,
         "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.profile.enabled": False,
         "distributed.admin.log-format": "%(message)s",
     }
     with dask.config.set(settings):
@@ -231,7 +233,6 @@ def open_cluster(
             with _connect(scheduler) as client:
                 yield OnDask(client, _NO_WORKER_LEFT)
             return
-        get_mp_context().set_forkserver_preload(["distributed", *preload])
         with (
             LocalCluster(
                 n_workers=workers,
@@ -246,6 +247,15 @@ def open_cluster(
             Client(cluster) as client,
         ):
             yield OnDask(client, _NO_WORKER_LIVES)
+
+
+def _begin_to_import(preload: Sequence[str]) -> None:
+    """Start the process that local workers are forked from; it imports while this one goes on."""
+    from multiprocessing import forkserver, get_context
+
+    get_context("forkserver").set_forkserver_preload(["distributed", *preload])
+    os.environ.update(_WORKER_ENVIRONMENT)  # as Dask does at each start of a worker, which is too late for this process
+    forkserver.ensure_running()
 
 
 def _connect(scheduler: str) -> Any:

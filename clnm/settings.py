@@ -142,6 +142,7 @@ class DeepSettings(_Table):
     enabled: bool = True
     backbone: str = "resnet18"
     weights: str = ""
+    precision: Literal["float32", "bfloat16"] = "float32"
     fine_tune_epochs: int = Field(default=0, ge=0)
 
 

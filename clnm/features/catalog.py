@@ -9,9 +9,9 @@ from importlib import resources
 
 from clnm.errors import UserError, nearest
 
-_DEEP = ("crops", "deep", "networks")
-_NEITHER = ("__init__", "catalog", "pretext", "robustness")
-"""A pretext makes weights, which have a checksum of their own; robustness asks for features and makes none."""
+_DEEP = ("crops", "deep", "networks", "program")
+_NEITHER = ("__init__", "catalog", "finetune", "learning", "pretext", "robustness", "worker")
+"""What learns makes weights, which have a checksum of their own; the others ask for features and make none."""
 _MODULES = {"radiomics": None, "deep": _DEEP}
 """The modules whose source decides a set's values; None: all that are not of another set. A change is a new version."""
 

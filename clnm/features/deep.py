@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clnm.features.networks import load_network
+from clnm.features.program import BATCH, load_program
 
-_BATCH = 8
-"""Always as many, filled up with zeros: for another number torch may take another algorithm, which rounds otherwise."""
 _MEAN, _SCALE = 0.25, 0.2
 """Fixed centre and spread of crops on the scale 0 to 1: constants, so that no other image changes an embedding."""
 
 
-def embed(crops: np.ndarray, weights: Path, *, backbone: str, device: str = "auto") -> np.ndarray:
+def embed(crops: np.ndarray, program: Path, *, device: str = "auto") -> np.ndarray:
     """The embeddings of some crops.
 
     Args:
         crops: (N, S, S) float32 in [0, 1].
-        weights: a .safetensors file or a torch state dict.
-        backbone: the network they belong to.
+        program: what `write_program` wrote.
         device: cpu, cuda, or auto (cuda where there is one).
 
     Returns:
-        (N, D) float32. Batch normalisation uses its stored statistics, so a crop's vector does not depend on the others
-        (within 1e-5, the rounding of another order of additions).
+        (N, D) float32. Batch normalisation uses its stored statistics and batches are filled up to one size, so a
+        crop's vector does not depend on the others.
     """
     import torch
 
     place = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    network = _network(backbone, str(weights), weights.stat().st_mtime_ns, place)
+    network = load_program(program, place)
     with torch.inference_mode():
-        vectors = [network(as_input(batch).to(place)).float().cpu().numpy() for batch in _batches(crops)]
+        vectors = [network(as_input(batch).to(place)).cpu().numpy() for batch in _batches(crops)]
     return np.concatenate(vectors).astype(np.float32)[: len(crops)]
 
 
 def _batches(crops: np.ndarray) -> np.ndarray:
-    """(B, 8, S, S), the last batch filled up."""
-    return np.pad(crops, [(0, -len(crops) % _BATCH), (0, 0), (0, 0)]).reshape(-1, _BATCH, *crops.shape[1:])
+    """(B, 8, S, S), the last batch filled up with zeros."""
+    return np.pad(crops, [(0, -len(crops) % BATCH), (0, 0), (0, 0)]).reshape(-1, BATCH, *crops.shape[1:])
 
 
 def as_input(crops: np.ndarray) -> Any:
@@ -49,10 +45,3 @@ def as_input(crops: np.ndarray) -> Any:
 
     tensor = (torch.from_numpy(np.ascontiguousarray(crops, dtype=np.float32)) - _MEAN) / _SCALE
     return tensor[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
-@functools.lru_cache(maxsize=2)
-def _network(backbone: str, weights: str, _changed_ns: int, device: str) -> Any:
-    import torch
-
-    return load_network(backbone, Path(weights)).to(device, memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ import numpy as np
 from clnm.errors import ConfigurationError
 from clnm.imaging import cache
 from clnm.pipeline.run import Run
+from clnm.settings import DeepSettings
 
 MIN_IMAGES = 8
 """Fewer images teach an encoder nothing; embeddings wait until the train centers have as many."""
@@ -24,6 +25,13 @@ class Encoder:
     path: Path
     sha256: str
     backbone: str
+    precision: str
+
+    def program_in(self, directory: Path) -> Path:
+        """What workers run; made at the first call for these weights."""
+        from clnm.features.program import write_program
+
+        return write_program(self.backbone, self.path, directory, precision=self.precision)
 
 
 def encoder_for(run: Run) -> Encoder | None:
@@ -40,12 +48,15 @@ def encoder_for(run: Run) -> Encoder | None:
             raise ConfigurationError(
                 "[deep] weights names a file that is not there; give a .safetensors or a torch state dict"
             )
-        return Encoder(path, sha256_of(path), deep.backbone)
+        return _encoder(path, deep)
     kept = installation.store.kept(_name(deep.backbone))
     if kept is not None:
-        path = installation.root / kept
-        return Encoder(path, sha256_of(path), deep.backbone)
+        return _encoder(installation.root / kept, deep)
     return _train(run)
+
+
+def _encoder(path: Path, deep: DeepSettings) -> Encoder:
+    return Encoder(path, sha256_of(path), deep.backbone, deep.precision)
 
 
 def _train(run: Run) -> Encoder | None:
@@ -76,7 +87,7 @@ def _train(run: Run) -> Encoder | None:
     save_weights(weights, path)
     with run.commit() as batch:
         batch.keep(_name(backbone), relative)
-    return Encoder(path, sha256_of(path), backbone)
+    return _encoder(path, installation.settings.deep)
 
 
 def spacing(row: dict[str, float | None]) -> tuple[float, float] | None:

@@ -3,63 +3,29 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from clnm import cluster
-from clnm.entities import ItemKind, Reason, SetAside
+from clnm.entities import ItemKind, SetAside
 from clnm.errors import ConfigurationError, nearest
 from clnm.features.catalog import feature_set_version
-from clnm.features.parameters import Parameters, fingerprint, read_parameters
-from clnm.imaging import cache
+from clnm.features.parameters import fingerprint, read_parameters
+from clnm.features.worker import Extracted, Extractor, RoiTask, embed_shard, extract_roi
 from clnm.pipeline.encoder import Encoder, encoder_for, spacing
 from clnm.pipeline.run import Run, rows
 
-SHARD_SIZE = 16
-"""ROIs in one Dask task and one commit, at most: a killed run loses at most this many per task in flight."""
+SHARD_SIZE, SMALLEST_SHARD = 32, 8
+"""ROIs in one Dask task and one commit: a killed run loses at most this many per task in flight; as many as a network
+takes at once, at least."""
 TIME_LIMIT_SECONDS = 300.0
 """For one ROI; the slowest real one measured took a few seconds with the reference engine."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoiTask:
-    """One ROI to extract; its pixels are in the private cache, under keys alone."""
-
-    roi_key: str
-    image_key: str
-    spacing_xy_mm: tuple[float, float] | None
-    needs_radiomics: bool
-    needs_deep: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Extractor:
-    """What a worker is told once per shard."""
-
-    pixels: Path
-    parameters: Parameters
-    engine: str
-    encoder: Encoder | None
-
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """The features of one ROI, or the reason there are none."""
-
-    roi_key: str
-    engine: str = ""
-    values: Mapping[str, float | None] | None = None
-    crop: np.ndarray | None = None
-    """What is still to be embedded; never leaves the worker."""
-    embedding: np.ndarray | None = None
-    failure: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +40,10 @@ class Backfill:
     """Acquired before."""
 
 
-def extract_center(run: Run, center: str, *, backfill: Backfill | None = None) -> None:
-    """Compute what `center` lacks; each finished shard is one commit, so a stop loses at most those in flight.
+def extract(run: Run, *, backfill: Backfill | None = None) -> None:
+    """Compute what is missing; each finished shard is one commit, so a stop loses at most those in flight.
+
+    Workers go from one center's shards to the next one's without a pause; no shard has ROIs of two centers.
 
     Raises:
         ConfigurationError: the backfill names a center that is not configured.
@@ -84,84 +52,94 @@ def extract_center(run: Run, center: str, *, backfill: Backfill | None = None) -
         raise ConfigurationError(f"no center {unknown[0]!r}; {nearest(unknown[0], run.centers)}")
     installation = run.installation
     parameters = read_parameters(installation.path(installation.settings.radiomics.params))
-    engine = installation.settings.radiomics.engine
-    extractor = Extractor(installation.pixels, parameters, engine, encoder_for(run))
-    versions = feature_set_versions(extractor)
-    todo = installation.store.run_query(
-        "rois_to_extract",
-        center=center,
-        radiomics_version=versions["radiomics"],
-        deep_version=versions.get("deep"),
-        started_at=run.started_at,
-        is_backfill=backfill is not None and center in (backfill.centers or run.centers),
-        since=backfill.since if backfill else None,
-        until=backfill.until if backfill else None,
-    )
-    rois = {row["roi_key"]: row for row in todo}
-    done = failed = 0
-    for extracted in _extracted_shards(run, extractor, todo):
-        commit_shard(run, center, rois, extracted, versions=versions, encoder=extractor.encoder)
+    encoder = encoder_for(run)
+    program = encoder.program_in(installation.programs) if encoder else None
+    extractor = Extractor(installation.pixels, parameters, installation.settings.radiomics.engine, program)
+    versions = feature_set_versions(extractor, encoder)
+    counts = {center: {"extracted": 0, "failed": 0} for center in run.centers}
+    waiting: dict[str, dict[str, Any]] = {}
+    for extracted in _extracted(run, extractor, _shards(run, versions, backfill, waiting)):
+        rois = {item.roi_key: waiting.pop(item.roi_key) for item in extracted}
+        [center] = {roi["center"] for roi in rois.values()}
+        commit_shard(run, center, rois, extracted, versions=versions, encoder=encoder)
         failures = sum(item.failure is not None for item in extracted)
-        done, failed = done + len(extracted) - failures, failed + failures
-    run.count("extract", center, {"extracted": done, "failed": failed})
+        counts[center]["extracted"] += len(extracted) - failures
+        counts[center]["failed"] += failures
+    for center, count in counts.items():
+        run.count("extract", center, count)
 
 
-def feature_set_versions(extractor: Extractor) -> dict[str, str]:
+def feature_set_versions(extractor: Extractor, encoder: Encoder | None) -> dict[str, str]:
     """The current version of each feature set, by name."""
     parts = {"parameters": fingerprint(extractor.parameters), "engine": extractor.engine}
     versions = {"radiomics": feature_set_version("radiomics", parts)}
-    if extractor.encoder is not None:
-        parts = {"backbone": extractor.encoder.backbone, "weights": extractor.encoder.sha256}
+    if encoder is not None:
+        parts = {"backbone": encoder.backbone, "weights": encoder.sha256, "precision": encoder.precision}
         versions["deep"] = feature_set_version("deep", parts)
     return versions
 
 
-def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
-    """The features of one ROI, on a worker; a bad one is an answer, not an error."""
-    from clnm.features.crops import crop_roi
-    from clnm.features.extraction import extract
-    from clnm.features.radiomics import ExtractionError
+def cut_shards(tasks: Sequence[RoiTask], sharers: int) -> Iterator[Sequence[RoiTask]]:
+    """Shards that grow small towards the end: a share of what is left, within bounds.
 
-    try:
-        luminance = cache.read_image(extractor.pixels, task.image_key)
-        mask = cache.read_mask(extractor.pixels, task.roi_key)
-    except (OSError, ValueError, EOFError):  # gone, or not what was written
-        return Extracted(task.roi_key, failure=Reason.IO_ERROR)
-    values, engine = None, ""
-    if task.needs_radiomics:
-        try:
-            values, engine = extract(luminance, mask, task.spacing_xy_mm, extractor.parameters, extractor.engine)
-        except ExtractionError as error:
-            return Extracted(task.roi_key, failure=error.reason)
-    crop = crop_roi(luminance, mask, task.spacing_xy_mm) if task.needs_deep and extractor.encoder else None
-    return Extracted(task.roi_key, engine, values, crop=crop)
+    Args:
+        tasks: of one center.
+        sharers: shards that run at a time after which nothing follows, so that no worker waits long for the last of
+            another; 1 where more centers follow.
+    """
+    start = 0
+    while start < len(tasks):
+        size = min(SHARD_SIZE, max(SMALLEST_SHARD, math.ceil((len(tasks) - start) / sharers)))
+        yield tasks[start : start + size]
+        start += size
 
 
-def embed_shard(extractor: Extractor, extracted: Sequence[Extracted]) -> list[Extracted]:
-    """Embeddings in place of the crops: several at once take less than half the time."""
-    from clnm.features.deep import embed
+def _shards(
+    run: Run, versions: Mapping[str, str], backfill: Backfill | None, waiting: dict[str, dict[str, Any]]
+) -> Iterator[Sequence[RoiTask]]:
+    """What is to be done, center by center; a center is asked for when the one before is handed out.
 
-    crops = [item.crop for item in extracted if item.crop is not None]
-    if not crops or extractor.encoder is None:
-        return list(extracted)
-    vectors = iter(embed(np.stack(crops), extractor.encoder.path, backbone=extractor.encoder.backbone))
-    return [item if item.crop is None else replace(item, crop=None, embedding=next(vectors)) for item in extracted]
+    `waiting` is filled with the row of each ROI that was handed out.
+    """
+    for center in run.centers:
+        todo = run.installation.store.run_query(
+            "rois_to_extract",
+            center=center,
+            radiomics_version=versions["radiomics"],
+            deep_version=versions.get("deep"),
+            started_at=run.started_at,
+            is_backfill=backfill is not None and center in (backfill.centers or run.centers),
+            since=backfill.since if backfill else None,
+            until=backfill.until if backfill else None,
+        )
+        waiting.update((row["roi_key"], {**row, "center": center}) for row in todo)
+        tasks = [
+            RoiTask(row["roi_key"], row["image_key"], spacing(row), row["needs_radiomics"], row["needs_deep"])
+            for row in todo
+        ]
+        yield from cut_shards(tasks, _in_flight(run) if center == run.centers[-1] else 1)
 
 
-def _extracted_shards(run: Run, extractor: Extractor, todo: Sequence[dict[str, Any]]) -> Iterator[list[Extracted]]:
-    tasks = [
-        RoiTask(row["roi_key"], row["image_key"], spacing(row), row["needs_radiomics"], row["needs_deep"])
-        for row in todo
-    ]
-    if not tasks:
+def _extracted(run: Run, extractor: Extractor, shards: Iterator[Sequence[RoiTask]]) -> Iterator[list[Extracted]]:
+    """What became of each shard, as it comes; without a shard no worker is started."""
+    first = next(shards, None)
+    if first is None:
         return
-    in_flight = 2 * run.installation.workers
-    size = min(SHARD_SIZE, math.ceil(len(tasks) / in_flight))
-    shards = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     work = cluster.Work(functools.partial(extract_roi, extractor), functools.partial(embed_shard, extractor))
-    for result in cluster.run_shards(run.cluster(), work, shards, in_flight=in_flight, time_limit_s=TIME_LIMIT_SECONDS):
+    results = cluster.run_shards(
+        run.cluster(),
+        work,
+        itertools.chain([first], shards),
+        in_flight=_in_flight(run),
+        time_limit_s=TIME_LIMIT_SECONDS,
+    )
+    for result in results:
         lost = [Extracted(failure.item.roi_key, failure=failure.reason) for failure in result.failures]
         yield [*result.done, *lost]
+
+
+def _in_flight(run: Run) -> int:
+    return 2 * run.installation.workers
 
 
 def commit_shard(
@@ -185,11 +163,9 @@ def commit_shard(
     failures = [item for item in extracted if item.failure is not None]
     with run.commit() as batch:
         if with_values:
-            table = rows("radiomics", [{**fixed(i, versions["radiomics"]), "engine": i.engine} for i in with_values])
-            names = list(with_values[0].values or ())
-            features = zip(*([(item.values or {}).get(name) for name in names] for item in with_values), strict=True)
-            columns = [*table.columns, *(pa.array(column, pa.float64()) for column in features)]
-            batch.stage("radiomics", center, pa.table(columns, names=[*table.column_names, *names]))
+            fields = [pa.field(name, pa.float64()) for name in with_values[0].values or ()]
+            known = [{**fixed(i, versions["radiomics"]), "engine": i.engine, **(i.values or {})} for i in with_values]
+            batch.stage("radiomics", center, rows("radiomics", known, more=fields))
         if with_vector and encoder is not None:
             same = {"backbone": encoder.backbone, "weights_sha256": encoder.sha256}
             content = [{**fixed(i, versions["deep"]), **same, "embedding": i.embedding} for i in with_vector]

@@ -38,6 +38,11 @@ class Installation:
         return self.root / "private" / "pixels"
 
     @property
+    def programs(self) -> Path:
+        """The networks as workers run them: made again where they are missing."""
+        return self.root / "private" / "programs"
+
+    @property
     def link_file(self) -> Path:
         """The public half of the link key: with it intake seals who a patient is."""
         return self.path(self.settings.pseudonyms.link_file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 
 from clnm import cluster
 from clnm.features.parameters import read_parameters
-from clnm.imaging import cache
+from clnm.features.worker import Extractor, RoiTask, perturb_roi
 from clnm.pipeline.encoder import spacing
-from clnm.pipeline.extract import TIME_LIMIT_SECONDS, Extractor, RoiTask
+from clnm.pipeline.extract import TIME_LIMIT_SECONDS
 from clnm.pipeline.run import Run, rows
 
 SAMPLE_PER_CENTER = 12
@@ -62,24 +61,6 @@ def robust_features(run: Run) -> list[str]:
         run.logger.warning("training", caution="no feature is robust; all are used")
         return store.feature_names()
     return names
-
-
-def perturb_roi(extractor: Extractor, task: RoiTask) -> tuple[str, list[dict[str, float | None]]]:
-    """A ROI's features under every perturbation, on a worker; none for one that cannot be computed once."""
-    from clnm.features.extraction import extract
-    from clnm.features.radiomics import ExtractionError
-    from clnm.features.robustness import perturb
-
-    luminance = cache.read_image(extractor.pixels, task.image_key)
-    mask = cache.read_mask(extractor.pixels, task.roi_key)
-    rated = []
-    try:
-        for changed, drawn in perturb(luminance, mask, seed=zlib.crc32(task.roi_key.encode())):
-            values, _ = extract(changed, drawn, task.spacing_xy_mm, extractor.parameters, extractor.engine)
-            rated.append(values)
-    except ExtractionError:
-        return task.roi_key, []
-    return task.roi_key, rated
 
 
 def _rated_when_perturbed(run: Run, names: Sequence[str]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,8 +28,8 @@ from clnm.pipeline.summary import summarize
 from clnm.store import Batch, Writer
 from clnm.store.tables import TABLES
 
-_ALWAYS_HEAVY = ("clnm.pipeline.extract", "clnm.features.fast", "scipy.ndimage", "SimpleITK")
-_HEAVY_IF_DEEP = ("torch", "monai.networks.nets")
+_ALWAYS_HEAVY = ("clnm.features.worker", "clnm.features.fast", "scipy.ndimage", "SimpleITK")
+_HEAVY_IF_DEEP = ("torch", "torch.export.pt2_archive")
 """What workers need and what takes seconds to import."""
 _GRAVEST_FIRST = (StoreError, ConfigurationError, NothingToDoError, BatchHeldError, QuarantineLimitError)
 
@@ -121,10 +121,10 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
         raise complaint
 
 
-def rows(relation: str, content: list[dict[str, Any]]) -> pa.Table:
-    """Dictionaries as an Arrow table of `relation`'s fixed columns (lineage is the store's)."""
-    fields = [pa.field(column.name, column.type) for column in TABLES[relation].columns]
-    return pa.Table.from_pylist(content, schema=pa.schema(fields))
+def rows(relation: str, content: list[dict[str, Any]], *, more: Sequence[pa.Field] = ()) -> pa.Table:
+    """Dictionaries as an Arrow table of `relation`'s fixed columns and `more` (lineage is the store's)."""
+    fields = [*(pa.field(column.name, column.type) for column in TABLES[relation].columns), *more]
+    return pa.Table.from_struct_array(pa.array(content, pa.struct(fields)))
 
 
 def _record(run: Run, status: str) -> None:

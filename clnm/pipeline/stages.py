@@ -37,7 +37,7 @@ def _at_once(name: str, function: Callable[[Run], None]) -> Stage:
 
 
 INGEST = _by_center("ingest", ingest.ingest_center)
-EXTRACT = _by_center("extract", extract.extract_center)
+EXTRACT = _at_once("extract", extract.extract)
 CHECK = _by_center("check", check.check_center)
 TRAIN_IF_NONE = _at_once("train", train.train_if_no_champion)
 TRAIN = _at_once("train", train.train)
@@ -91,7 +91,7 @@ def run_stage(
     if promote:
         stage = _at_once("train", lambda run: train.train(run, promote=True))
     if backfill:
-        stage = _by_center("extract", lambda run, center: extract.extract_center(run, center, backfill=backfill))
+        stage = _at_once("extract", lambda run: extract.extract(run, backfill=backfill))
     with open_run(config, command=name, as_of=as_of) as run:
         perform_all(run, (stage,))
     return summarize(run)

@@ -10,7 +10,7 @@ import pytest
 from clnm import pipeline
 from clnm.archive.ledger import Ledger
 from clnm.errors import UserError
-from clnm.pipeline.extract import extract_center
+from clnm.pipeline.extract import extract
 from clnm.pipeline.installation import open_installation
 from clnm.pipeline.run import open_run
 from clnm.settings import make_pseudonym_key
@@ -190,9 +190,9 @@ def test_a_backfill_computes_one_center_again_to_the_same_values(night):
     per_center = "SELECT count(*) FILTER (center = 'C4'), count(*) FILTER (center <> 'C4') FROM raw_radiomics"
     [(again, others)] = answers(config, per_center)
     with open_run(config, command="extract") as run:
-        extract_center(run, "C4", backfill=pipeline.Backfill())
+        extract(run, backfill=pipeline.Backfill(centers=("C4",)))
         assert run.counts["extract"]["C4"] == {"extracted": again, "failed": 0}
-        extract_center(run, "C4", backfill=pipeline.Backfill())  # a task that is tried again
+        extract(run, backfill=pipeline.Backfill(centers=("C4",)))  # a task that is tried again
         assert run.counts["extract"]["C4"] == {"extracted": 0, "failed": 0}
     pipeline.run_stage(config, "check")
     assert answers(config, f"SELECT {columns} FROM radiomics ORDER BY roi_key") == before

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,10 +11,11 @@ import torch
 
 from clnm.errors import ConfigurationError
 from clnm.features.crops import SIZE_PX, crop_roi
-from clnm.features.deep import embed
+from clnm.features.deep import as_input, embed
 from clnm.features.learning import augment
 from clnm.features.networks import BACKBONES, build, load_network, save_weights
 from clnm.features.pretext import train_encoder, vicreg_loss
+from clnm.features.program import BATCH, load_program, write_program
 from tests.unit.fast_agreement import blob, speckle
 
 
@@ -27,6 +30,11 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
     save_weights(build("resnet18").state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def program(weights):
+    return write_program("resnet18", weights, weights.parent / "programs")
 
 
 # --- crops ------------------------------------------------------------------------------------------------------------
@@ -64,31 +72,78 @@ def test_beyond_the_image_a_crop_is_zero_and_gain_stays_visible():
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_embeds(backbone, crops, tmp_path):
+def test_every_backbone_embeds_as_monai_itself_to_the_bit(backbone, crops, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_weights(build(backbone).state_dict(), path)
-    vectors = embed(crops[:2], path, backbone=backbone, device="cpu")
-    assert vectors.shape[0] == 2
-    assert vectors.shape[1] >= 512
+    vectors = embed(crops[:2], write_program(backbone, path, tmp_path / "programs"), device="cpu")
+    assert vectors.shape == (2, BACKBONES[backbone])
     assert vectors.dtype == np.float32
-    assert np.isfinite(vectors).all()
+    with torch.inference_mode():
+        network = load_network(backbone, path).to(memory_format=torch.channels_last)
+        expected = network(as_input(np.pad(crops[:2], [(0, BATCH - 2), (0, 0), (0, 0)])))[:2]
+    np.testing.assert_array_equal(vectors, expected.numpy())
 
 
-def test_a_crop_has_the_same_embedding_alone_and_in_a_batch(crops, weights):
-    together = embed(crops, weights, backbone="resnet18", device="cpu")
-    alone = np.concatenate([embed(crop[None], weights, backbone="resnet18", device="cpu") for crop in crops])
+def test_a_crop_has_the_same_embedding_alone_and_in_a_batch(crops, program):
+    together = embed(crops, program, device="cpu")
+    alone = np.concatenate([embed(crop[None], program, device="cpu") for crop in crops])
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    np.testing.assert_array_equal(alone, embed(crops, weights, backbone="resnet18", device="cpu"))
+    np.testing.assert_array_equal(alone, embed(crops, program, device="cpu"))
     assert not np.allclose(together[0], together[1], atol=1e-3)
 
 
-def test_a_classifier_in_the_file_is_left_out_and_a_torch_state_dict_is_read(crops, weights, tmp_path):
+def test_a_worker_embeds_without_monai(crops, program, tmp_path):
+    np.save(tmp_path / "crops.npy", crops)
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from clnm.features.deep import embed; "
+        f"np.save({str(tmp_path / 'vectors.npy')!r}, embed(np.load({str(tmp_path / 'crops.npy')!r}), "
+        f"Path({str(program)!r}), device='cpu')); sys.exit('monai' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), embed(crops, program, device="cpu"), atol=1e-5)
+
+
+def test_a_program_is_made_once_and_again_where_it_is_damaged_and_only_the_last_is_kept(weights, tmp_path):
+    first = write_program("resnet18", weights, tmp_path)
+    written = first.stat().st_mtime_ns
+    assert write_program("resnet18", weights, tmp_path) == first
+    assert first.stat().st_mtime_ns == written
+    first.write_bytes(first.read_bytes()[:-1000])
+    assert write_program("resnet18", weights, tmp_path) == first
+    assert first.stat().st_mtime_ns > written
+    other = write_program("resnet18", weights, tmp_path, precision="bfloat16")
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_in_bfloat16_an_embedding_points_the_same_way(crops, weights, program, tmp_path):
+    exact = embed(crops, program, device="cpu")
+    rounded = embed(crops, write_program("resnet18", weights, tmp_path, precision="bfloat16"), device="cpu")
+    cosine = (exact * rounded).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
+    assert (1 - cosine < 1e-3).all()
+    assert not np.array_equal(exact, rounded)
+
+
+def test_bfloat16_is_refused_for_a_network_whose_embeddings_it_moves(weights, tmp_path):
+    state = load_network("resnet18", weights).state_dict()
+    state["layer4.0.bn2.bias"] += 1e4  # so large that in bfloat16 nothing is left when it is taken off again
+    state["layer4.1.bn2.weight"] *= 0
+    state["layer4.1.bn2.bias"] -= 1e4
+    save_weights(state, tmp_path / "steep.safetensors")
+    with pytest.raises(ConfigurationError, match=r"precision: bfloat16 moves embeddings"):
+        write_program("resnet18", tmp_path / "steep.safetensors", tmp_path / "programs", precision="bfloat16")
+    assert list((tmp_path / "programs").iterdir()) == []
+
+
+def test_a_program_can_be_moved_to_another_device(program):
+    moved = load_program(program, "meta")
+    assert moved(torch.zeros(BATCH, 3, SIZE_PX, SIZE_PX, device="meta")).shape == (BATCH, 512)
+
+
+def test_a_classifier_in_the_file_is_left_out_and_a_torch_state_dict_is_read(crops, weights, program, tmp_path):
     state = {f"module.{name}": value for name, value in load_network("resnet18", weights).state_dict().items()}
     torch.save({"state_dict": state | {"fc.weight": torch.zeros(1000, 512)}}, tmp_path / "w.pth")
-    np.testing.assert_array_equal(
-        embed(crops[:1], tmp_path / "w.pth", backbone="resnet18", device="cpu"),
-        embed(crops[:1], weights, backbone="resnet18", device="cpu"),
-    )
+    from_torch = write_program("resnet18", tmp_path / "w.pth", tmp_path / "programs")
+    np.testing.assert_array_equal(embed(crops[:1], from_torch, device="cpu"), embed(crops[:1], program, device="cpu"))
 
 
 def test_the_same_weights_are_the_same_bytes(weights, tmp_path):

@@ -1,0 +1,102 @@
+"""What a worker does with a ROI: pixels from the cache in, features out; a bad ROI is an answer, not an error.
+
+Nothing of the store or the settings is imported here: every worker would wait for it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from clnm.entities import Reason
+from clnm.features.parameters import Parameters
+from clnm.imaging import cache
+
+
+@dataclass(frozen=True, slots=True)
+class RoiTask:
+    """One ROI to extract; its pixels are in the private cache, under keys alone."""
+
+    roi_key: str
+    image_key: str
+    spacing_xy_mm: tuple[float, float] | None
+    needs_radiomics: bool
+    needs_deep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """What a worker is told once per shard."""
+
+    pixels: Path
+    parameters: Parameters
+    engine: str
+    program: Path | None
+    """The network; None where there are no embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The features of one ROI, or the reason there are none."""
+
+    roi_key: str
+    engine: str = ""
+    values: Mapping[str, float | None] | None = None
+    crop: np.ndarray | None = None
+    """What is still to be embedded; never leaves the worker."""
+    embedding: np.ndarray | None = None
+    failure: Reason | None = None
+
+
+def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
+    """The features of one ROI, on a worker; a bad one is an answer, not an error."""
+    from clnm.features.crops import crop_roi
+    from clnm.features.extraction import extract
+    from clnm.features.radiomics import ExtractionError
+
+    try:
+        luminance = cache.read_image(extractor.pixels, task.image_key)
+        mask = cache.read_mask(extractor.pixels, task.roi_key)
+    except (OSError, ValueError, EOFError):  # gone, or not what was written
+        return Extracted(task.roi_key, failure=Reason.IO_ERROR)
+    values, engine = None, ""
+    if task.needs_radiomics:
+        try:
+            values, engine = extract(luminance, mask, task.spacing_xy_mm, extractor.parameters, extractor.engine)
+        except ExtractionError as error:
+            return Extracted(task.roi_key, failure=error.reason)
+    crop = crop_roi(luminance, mask, task.spacing_xy_mm) if task.needs_deep and extractor.program else None
+    return Extracted(task.roi_key, engine, values, crop=crop)
+
+
+def embed_shard(extractor: Extractor, extracted: Sequence[Extracted]) -> list[Extracted]:
+    """Embeddings in place of the crops: several at once take less than half the time."""
+    from clnm.features.deep import embed
+
+    crops = [item.crop for item in extracted if item.crop is not None]
+    if not crops or extractor.program is None:
+        return list(extracted)
+    vectors = iter(embed(np.stack(crops), extractor.program))
+    return [item if item.crop is None else replace(item, crop=None, embedding=next(vectors)) for item in extracted]
+
+
+def perturb_roi(extractor: Extractor, task: RoiTask) -> tuple[str, list[dict[str, float | None]]]:
+    """A ROI's features under every perturbation, on a worker; none for one that cannot be computed once."""
+    from clnm.features.extraction import extract
+    from clnm.features.radiomics import ExtractionError
+    from clnm.features.robustness import perturb
+
+    luminance = cache.read_image(extractor.pixels, task.image_key)
+    mask = cache.read_mask(extractor.pixels, task.roi_key)
+    rated = []
+    try:
+        for changed, drawn in perturb(luminance, mask, seed=zlib.crc32(task.roi_key.encode())):
+            values, _ = extract(changed, drawn, task.spacing_xy_mm, extractor.parameters, extractor.engine)
+            rated.append(values)
+    except ExtractionError:
+        return task.roi_key, []
+    return task.roi_key, rated
