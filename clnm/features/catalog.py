@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib import resources
+from importlib.metadata import version
 
 from clnm.errors import UserError, nearest
 
@@ -15,18 +16,25 @@ _NEITHER = ("__init__", "catalog", "finetune", "learning", "pretext", "robustnes
 _MODULES = {"radiomics": None, "deep": _DEEP}
 """The modules whose source decides a set's values; None: all that are not of another set. A change is a new version."""
 
+_LIBRARIES = {
+    "radiomics": ("pyradiomics", "SimpleITK", "PyWavelets", "scikit-image"),
+    "deep": ("monai", "torch"),
+}
+"""Whose version is part of a set's version: they define its values."""
+
 FEATURE_SETS: tuple[str, ...] = tuple(_MODULES)
 
 
 def feature_set_version(name: str, parts: Mapping[str, str]) -> str:
-    """A short hash over `parts` (parameters, engine, weights) and the source of the engine's modules.
+    """A short hash over `parts` (parameters, engine, weights), the libraries' versions and the engine's own source.
 
     Raises:
         UserError: no such feature set.
     """
     if name not in _MODULES:
         raise UserError(f"no feature set {name!r}; {nearest(name, FEATURE_SETS)}")
-    digest = hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode())
+    libraries = {library: version(library) for library in _LIBRARIES[name]}
+    digest = hashlib.sha256(json.dumps({**parts, **libraries}, sort_keys=True).encode())
     package = resources.files("clnm.features")
     for module in engine_modules(name):
         digest.update(package.joinpath(f"{module}.py").read_bytes())

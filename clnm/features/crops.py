@@ -1,20 +1,24 @@
-"""The square a network sees: the ROI with a margin, resampled to a fixed size, intensities on a fixed scale."""
+"""What a network sees: the ROI and its surroundings, pixels of one size in millimetres, intensities on a fixed scale."""
 
 from __future__ import annotations
 
 import numpy as np
 
 SIZE_PX = 96
+PIXEL_MM = 0.25
+"""A field of 24 mm: ROIs up to 16 mm long are seen at one scale, the others at least whole."""
 _MARGIN = 0.25
-"""Of the ROI's longer side, on each side: what surrounds a lesion tells about its edge."""
+"""At least, of the ROI's longer side, on each side: what surrounds a lesion tells about its edge."""
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 
 
 def crop_roi(luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[float, float] | None) -> np.ndarray:
     """The network's input for one ROI.
 
-    The square is as long as the ROI's longer side (in millimetres where the spacing is known, so that unequal spacings
-    are undone) plus a margin, centred on the ROI's box, zero outside the image, resampled bilinearly to 96 x 96 pixels.
+    A field of 24 mm around the middle of the ROI's box, resampled bilinearly to 96 x 96 pixels of 0.25 mm, zero outside
+    the image: a lesion's size and the grain of its texture look alike from every machine. Where the ROI with a margin
+    of a quarter of its longer side is longer than the field, or the spacing is unknown (pixels are then taken as
+    square), that fills the field.
     Intensities are divided by the type's full scale: a center's gain stays visible, which drift must see.
 
     Args:
@@ -31,10 +35,11 @@ def crop_roi(luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[float
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     center_y, center_x = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
     side = max((rows[-1] - rows[0] + 1) * sy, (columns[-1] - columns[0] + 1) * sx) * (1 + 2 * _MARGIN)
-    steps = ((np.arange(SIZE_PX) + 0.5) / SIZE_PX - 0.5) * side
-    grid = np.meshgrid(center_y + steps / sy, center_x + steps / sx, indexing="ij")
+    step = side / SIZE_PX if spacing_xy_mm is None else max(PIXEL_MM, side / SIZE_PX)
+    offsets = (np.arange(SIZE_PX) + 0.5 - SIZE_PX / 2) * step
+    grid = np.meshgrid(center_y + offsets / sy, center_x + offsets / sx, indexing="ij")
     scale = _FULL_SCALE.get(luminance.dtype.name, 255.0)
-    smooth = _without_aliasing(luminance.astype(np.float32) / scale, side / SIZE_PX / sx, side / SIZE_PX / sy)
+    smooth = _without_aliasing(luminance.astype(np.float32) / scale, step / sx, step / sy)
     return ndimage.map_coordinates(smooth, grid, order=1, mode="constant").astype(np.float32)
 
 

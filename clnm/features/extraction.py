@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from clnm.entities import Reason
 from clnm.features.parameters import Parameters
-from clnm.features.radiomics import extract_reference
+from clnm.features.radiomics import ExtractionError, extract_reference
 
 ENGINES: tuple[str, ...] = ("fast", "pyradiomics")
 _IN_MM = ("shape2D_", "log-sigma-", "_TotalEnergy", "gradient_")
@@ -40,6 +41,8 @@ def extract(
     """
     if engine not in ENGINES:
         raise ValueError(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
+    if not np.isfinite(luminance[mask]).all():
+        raise ExtractionError(Reason.EXTRACTION_FAILED, "the ROI has values that are not numbers")
     grid = spacing_xy_mm or (1.0, 1.0)
     if engine == "fast":
         found, used = _extract_by_both(luminance, mask, grid, parameters)

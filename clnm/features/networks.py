@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,19 @@ if TYPE_CHECKING:
 
 BACKBONES = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "densenet121": 1024, "efficientnet-b0": 1280}
 """Each network and the length of its embedding."""
+_CLASSIFIER = ("fc.", "classifier.", "class_layers.", "_fc.", "head.")
+"""What the last layer is called by those who publish weights, and by our own fine-tuning."""
+_SHORTCUT_BIAS = "downsample.0.bias"
+_DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.?(\d)")
+"""torchvision's names within a dense layer, in files of today (`norm1`) and of old (`norm.1`)."""
 
 
-def build(backbone: str) -> Any:
+def build(backbone: str, *, has_shortcut_biases: bool = False) -> Any:
     """A network from (N, 3, S, S) to (N, D): global average pooled features, no classifier.
+
+    Args:
+        backbone: one of `BACKBONES`.
+        has_shortcut_biases: of a ResNet: as MONAI's older weights have them, and torchvision's do not.
 
     Raises:
         ConfigurationError: no such backbone.
@@ -27,7 +37,13 @@ def build(backbone: str) -> Any:
         raise ConfigurationError(f"[deep] backbone {backbone!r} is not known; {nearest(backbone, BACKBONES)}")
     if backbone.startswith("resnet"):
         make = getattr(nets, backbone)
-        return make(spatial_dims=2, n_input_channels=3, conv1_t_stride=2, feed_forward=False)
+        return make(
+            spatial_dims=2,
+            n_input_channels=3,
+            conv1_t_stride=2,
+            feed_forward=False,
+            bias_downsample=has_shortcut_biases,
+        )
     import torch
 
     if backbone == "densenet121":
@@ -42,11 +58,13 @@ def build(backbone: str) -> Any:
 def load_network(backbone: str, weights: Path) -> Any:
     """A network in evaluation mode with weights from disk; a classifier in the file is left out.
 
+    Layers are named as MONAI names them; ResNets and DenseNets also as torchvision does.
+
     Raises:
         ConfigurationError: the file is no state dict, or of another network.
     """
-    network = build(backbone)
-    state = _read_state(weights)
+    state = {_DENSE_LAYER.sub(r"\1.layers.\2\3", name): value for name, value in _read_state(weights).items()}
+    network = build(backbone, has_shortcut_biases=any(name.endswith(_SHORTCUT_BIAS) for name in state))
     own = network.state_dict()
     usable = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     missing = [name for name in own if name not in usable and not name.endswith("num_batches_tracked")]
@@ -54,6 +72,12 @@ def load_network(backbone: str, weights: Path) -> Any:
         raise ConfigurationError(
             f"[deep] weights: {len(missing)} of {len(own)} parameters of {backbone} are not in the file "
             f"(first: {missing[0]}); give weights of this backbone"
+        )
+    foreign = [name for name in state if name not in own and not name.startswith(_CLASSIFIER)]
+    if foreign:
+        raise ConfigurationError(
+            f"[deep] weights: {len(foreign)} parameters in the file are not of {backbone} (first: {foreign[0]}); "
+            "set [deep] backbone to the network they are of"
         )
     network.load_state_dict(usable, strict=False)
     return network.eval()

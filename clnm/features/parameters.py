@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,6 @@ def _as_pyradiomics_reads(path: Path) -> Parameters:
     except (PyKwalifyException, ValueError, TypeError) as error:
         sentence = " ".join(str(getattr(error, "msg", error)).split())
         raise ConfigurationError(f"{path.name}: pyradiomics refuses it: {sentence}") from None
-    _check_features(path.name, extractor.enabledFeatures)
     return Parameters(
         image_types={name: dict(options or {}) for name, options in extractor.enabledImagetypes.items()},
         feature_classes={
@@ -80,34 +81,54 @@ def _as_pyradiomics_reads(path: Path) -> Parameters:
 
 
 def _refuse_unknown(name: str, content: Any) -> None:
+    """What pyradiomics' own schema refuses without a word of what it would take."""
     from radiomics import getFeatureClasses, getImageTypes
 
+    sections = ("imageType", "featureClass", "setting", "voxelSetting")
     if not isinstance(content, dict):
         raise ConfigurationError(
             f"{name}: a pyradiomics parameter file has the keys imageType, featureClass and setting"
         )
-    known = {"imageType", "featureClass", "setting", "voxelSetting"}
-    allowed = {"imageType": list(getImageTypes()), "featureClass": list(getFeatureClasses())}
-    for key in content:
-        if key not in known:
-            raise ConfigurationError(f"{name}: unknown key {key!r}; {nearest(str(key), known)}")
-    for key, names in allowed.items():
-        for entry in content.get(key) or {}:
-            if entry not in names:
-                raise ConfigurationError(f"{name}: unknown {key} {entry!r}; {nearest(str(entry), names)}")
-    widths = (content.get("setting") or {}).get("binWidth", 1)
-    if not isinstance(widths, int | float) or widths <= 0:
-        raise ConfigurationError(f"{name}: setting binWidth is {widths!r}; it must be a number above 0")
-
-
-def _check_features(name: str, enabled: Mapping[str, Any]) -> None:
-    from radiomics import getFeatureClasses
-
+    for key, section in content.items():
+        if key not in sections:
+            raise ConfigurationError(f"{name}: unknown key {key!r}; {nearest(str(key), sections)}")
+        if not isinstance(section, dict | None):
+            raise ConfigurationError(f"{name}: {key} is {section!r}; it must be a mapping of names to values")
     classes = getFeatureClasses()
-    for feature_class, features in enabled.items():
-        known = list(classes[feature_class].getFeatureNames())
-        for feature in features or ():
+    image_types, features = content.get("imageType") or {}, content.get("featureClass") or {}
+    for key, entries, known in (("imageType", image_types, getImageTypes()), ("featureClass", features, classes)):
+        for entry in entries:
+            if entry not in known:
+                raise ConfigurationError(f"{name}: unknown {key} {entry!r}; {nearest(str(entry), known)}")
+    for feature_class, wanted in features.items():
+        known = classes[feature_class].getFeatureNames()
+        for feature in wanted or ():
             if feature not in known:
                 raise ConfigurationError(
-                    f"{name}: no feature {feature!r} in {feature_class}; {nearest(feature, known)}"
+                    f"{name}: no feature {feature!r} in {feature_class}; {nearest(str(feature), known)}"
                 )
+    for place, options in (("setting", content.get("setting")), *image_types.items()):
+        _refuse_options(f"{name}: {place}", options or {})
+
+
+def _refuse_options(place: str, options: Mapping[str, Any]) -> None:
+    import pywt
+
+    for option in options:
+        if option not in _settings():
+            raise ConfigurationError(f"{place}: no setting {option!r}; {nearest(str(option), _settings())}")
+    width, wavelet = options.get("binWidth", 1), options.get("wavelet", "coif1")
+    if not isinstance(width, int | float) or not width > 0:
+        raise ConfigurationError(f"{place}: binWidth is {width!r}; it must be a number above 0")
+    if wavelet not in pywt.wavelist(kind="discrete"):
+        known = nearest(str(wavelet), pywt.wavelist(kind="discrete"))
+        raise ConfigurationError(f"{place}: no discrete wavelet {wavelet!r}; {known}")
+
+
+@functools.cache
+def _settings() -> frozenset[str]:
+    """The settings of pyradiomics' own schema."""
+    import yaml
+
+    schema = resources.files("radiomics").joinpath("schemas/paramSchema.yaml").read_text(encoding="utf-8")
+    return frozenset(yaml.safe_load(schema)["mapping"]["setting"]["mapping"])

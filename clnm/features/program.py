@@ -54,6 +54,8 @@ def load_program(path: Path, device: str) -> Any:
     import torch.export
     from torch.export.passes import move_to_device_pass
 
+    torch.set_num_threads(1)  # one worker, one core; with more, additions come in another order
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # three digits are not enough
     program = torch.export.load(path)
     module = (program if device == "cpu" else move_to_device_pass(program, device)).module()
     return module.to(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ import numpy as np
 from clnm.entities import Reason
 from clnm.features.parameters import Parameters
 
-_PREFIXES = {"LBP2D": "lbp", "LBP3D": "lbp"}
+_PREFIXES = {"LBP2D": "lbp-2D", "LBP3D": "lbp-3D"}
 """Image types whose columns do not start with the type's own name in lower case."""
 
 
@@ -76,9 +76,10 @@ def _reason(mask: np.ndarray) -> Reason:
 def _demand_every_type(values: dict[str, float], wanted: list[str], parameters: Parameters) -> None:
     if set(parameters.feature_classes) <= {"shape2D", "shape"}:
         return
-    there = {name.split("_", 1)[0].split("-", 1)[0] for name in values}
+    there = {name.split("_", 1)[0] for name in values}
     for image_type in wanted:
-        if _PREFIXES.get(image_type, image_type.lower()) not in there:
+        prefix = _PREFIXES.get(image_type, image_type.lower())
+        if not any(name == prefix or name.startswith(f"{prefix}-") for name in there):
             raise ExtractionError(Reason.EXTRACTION_FAILED, f"image type {image_type} yields no feature")
 
 

@@ -20,10 +20,11 @@ _ANGLE_DEGREES = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """ICC(2,1) of each column with the lower end of its 95 % interval: (columns,); NaN where nothing varies."""
+    """ICC(2,1) of each column with its 95 % interval: (columns,); NaN where nothing varies."""
 
     icc: np.ndarray
     lower: np.ndarray
+    upper: np.ndarray
     n: int
 
 
@@ -36,14 +37,15 @@ def perturb(luminance: np.ndarray, mask: np.ndarray, *, seed: int) -> Iterator[t
         seed: of the contour's noise.
 
     Yields:
-        (luminance, mask) pairs: as it is; the mask grown by 1 and 2 pixels, shrunk by 1, with a noisy contour; gain up
+        (luminance, mask) pairs: as it is; the mask grown and shrunk by 1 and 2 pixels, with a noisy contour; gain up
         and down by 10 %, gamma 0.9 and 1.1; the whole turned by 5 degrees. Always the same number of them.
     """
     pixels = luminance.astype(np.float64)
     yield pixels, mask
     yield pixels, ndimage.binary_dilation(mask, iterations=1)
     yield pixels, ndimage.binary_dilation(mask, iterations=2)
-    yield pixels, _large_enough(ndimage.binary_erosion(mask), mask)
+    yield pixels, _large_enough(ndimage.binary_erosion(mask, iterations=1), mask)
+    yield pixels, _large_enough(ndimage.binary_erosion(mask, iterations=2), mask)
     yield pixels, _large_enough(_noisy_contour(mask, seed), mask)
     top = max(float(pixels.max()), 1.0)
     yield np.clip(pixels * 1.1, 0, top), mask
@@ -53,7 +55,7 @@ def perturb(luminance: np.ndarray, mask: np.ndarray, *, seed: int) -> Iterator[t
     yield _turned(pixels, mask)
 
 
-N_PERTURBATIONS = 10
+N_PERTURBATIONS = 11
 
 
 def icc_2_1(ratings: np.ndarray) -> Agreement:
@@ -66,8 +68,8 @@ def icc_2_1(ratings: np.ndarray) -> Agreement:
     """
     whole = np.isfinite(ratings).all(axis=1)
     found = [_icc_of_column(ratings[whole[:, column], :, column]) for column in range(ratings.shape[2])]
-    icc, lower = np.array(found).reshape(-1, 2).T
-    return Agreement(icc, lower, len(ratings))
+    icc, lower, upper = np.array(found).reshape(-1, 3).T
+    return Agreement(icc, lower, upper, len(ratings))
 
 
 def is_robust(*agreements: Agreement | None) -> np.ndarray:
@@ -82,26 +84,28 @@ def is_robust(*agreements: Agreement | None) -> np.ndarray:
     return verdict
 
 
-def _icc_of_column(rated: np.ndarray) -> tuple[float, float]:
-    """ICC and its lower bound for (n, k) ratings."""
+def _icc_of_column(rated: np.ndarray) -> tuple[float, float, float]:
+    """ICC and its bounds for (n, k) ratings."""
     n, k = rated.shape
     if n < MIN_ROIS:
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     grand = rated.mean()
     rows = k * ((rated.mean(axis=1) - grand) ** 2).sum() / (n - 1)
     columns = n * ((rated.mean(axis=0) - grand) ** 2).sum() / (k - 1)
     residual = rated - rated.mean(axis=1, keepdims=True) - rated.mean(axis=0, keepdims=True) + grand
     error = (residual**2).sum() / ((n - 1) * (k - 1))
     if rows <= (1e-12 * grand) ** 2:  # nothing but rounding varies
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     icc = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
     if icc >= 1.0:
-        return 1.0, 1.0
+        return 1.0, 1.0, 1.0
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     spread = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
     freedom = (a * columns + b * error) ** 2 / spread if spread > 0 else np.inf
-    f = stats.f.ppf(0.975, n - 1, freedom)
-    return icc, n * (rows - f * error) / (f * (k * columns + (k * n - k - n) * error) + n * rows)
+    common = k * columns + (k * n - k - n) * error
+    above, below = stats.f.ppf(0.975, n - 1, freedom), stats.f.ppf(0.975, freedom, n - 1)
+    lower = n * (rows - above * error) / (above * common + n * rows)
+    return icc, lower, n * (below * rows - error) / (common + n * below * rows)
 
 
 def _large_enough(changed: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -50,6 +50,8 @@ class Extracted:
     """What is still to be embedded; never leaves the worker."""
     embedding: np.ndarray | None = None
     failure: Reason | None = None
+    detail: str = ""
+    """A sentence about the failure; it names nobody and no path."""
 
 
 def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
@@ -68,7 +70,7 @@ def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
         try:
             values, engine = extract(luminance, mask, task.spacing_xy_mm, extractor.parameters, extractor.engine)
         except ExtractionError as error:
-            return Extracted(task.roi_key, failure=error.reason)
+            return Extracted(task.roi_key, failure=error.reason, detail=str(error))
     crop = crop_roi(luminance, mask, task.spacing_xy_mm) if task.needs_deep and extractor.program else None
     return Extracted(task.roi_key, engine, values, crop=crop)
 
@@ -90,13 +92,13 @@ def perturb_roi(extractor: Extractor, task: RoiTask) -> tuple[str, list[dict[str
     from clnm.features.radiomics import ExtractionError
     from clnm.features.robustness import perturb
 
-    luminance = cache.read_image(extractor.pixels, task.image_key)
-    mask = cache.read_mask(extractor.pixels, task.roi_key)
     rated = []
     try:
+        luminance = cache.read_image(extractor.pixels, task.image_key)
+        mask = cache.read_mask(extractor.pixels, task.roi_key)
         for changed, drawn in perturb(luminance, mask, seed=zlib.crc32(task.roi_key.encode())):
             values, _ = extract(changed, drawn, task.spacing_xy_mm, extractor.parameters, extractor.engine)
             rated.append(values)
-    except ExtractionError:
+    except (ExtractionError, OSError, ValueError, EOFError):  # the sample does without it
         return task.roi_key, []
     return task.roi_key, rated

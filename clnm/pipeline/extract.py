@@ -163,7 +163,7 @@ def commit_shard(
     failures = [item for item in extracted if item.failure is not None]
     with run.commit() as batch:
         if with_values:
-            fields = [pa.field(name, pa.float64()) for name in with_values[0].values or ()]
+            fields = [pa.field(name, pa.float64()) for name in feature_names(with_values)]
             known = [{**fixed(i, versions["radiomics"]), "engine": i.engine, **(i.values or {})} for i in with_values]
             batch.stage("radiomics", center, rows("radiomics", known, more=fields))
         if with_vector and encoder is not None:
@@ -174,6 +174,11 @@ def commit_shard(
             batch.append("quarantine", rows("quarantine", [_set_aside(run, center, item) for item in failures]))
 
 
+def feature_names(extracted: Sequence[Extracted]) -> list[str]:
+    """Every feature that one of them has: a small image has fewer LoG images than its neighbours."""
+    return list(dict.fromkeys(name for item in extracted for name in item.values or ()))
+
+
 def _set_aside(run: Run, center: str, item: Extracted) -> dict[str, Any]:
     assert item.failure is not None
-    return asdict(SetAside(item.roi_key, ItemKind.ROI, center, item.failure, "", run.started_at))
+    return asdict(SetAside(item.roi_key, ItemKind.ROI, center, item.failure, item.detail, run.started_at))

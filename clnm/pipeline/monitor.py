@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from clnm.pipeline.run import Run, rows
+
+if TYPE_CHECKING:
+    from clnm.drift.alerts import AlertRow
 
 
 def monitor(run: Run) -> None:
@@ -17,7 +22,7 @@ def monitor(run: Run) -> None:
 
     store, settings = run.installation.store, run.installation.settings
     cases = store.case_frame(run.as_of)
-    champion = store.run_query("champion")
+    champion = run.champion()
     trained_on = _training_cases(run)
     groups = _feature_groups(run, cases)
     result = watch(
@@ -32,16 +37,20 @@ def monitor(run: Run) -> None:
         false_alarm_rate=settings.monitor.false_alarm_rate,
         centers=run.centers,
     )
-    promised = [Expected(row["auc_cv"], row["n_events"], row["n_train"] - row["n_events"]) for row in champion]
+    promised = None
+    if champion:
+        promised = Expected(champion["auc_cv"], champion["n_events"], champion["n_train"] - champion["n_events"])
     performance = realized(
         cases,
         outcome=settings.outcome.name,
         as_of=run.as_of,
         training_cases=trained_on,
-        expected=promised[0] if promised else None,
+        expected=promised,
         false_alarm_rate=settings.monitor.false_alarm_rate,
     )
-    alerts = update_alerts(result.health, performance, store.run_query("open_alerts"), now=run.started_at)
+    alerts: Sequence[AlertRow] = ()
+    if not run.is_past:  # what was wrong then is no news of today
+        alerts = update_alerts(result.health, performance, store.run_query("open_alerts"), now=run.started_at)
     quarantined = {row["center"]: row["items"] for row in store.run_query("open_quarantine_counts")}
     health = [{**asdict(row), "n_quarantined": quarantined.get(row.center, 0)} for row in result.health]
     with run.commit() as batch:
@@ -55,10 +64,10 @@ def monitor(run: Run) -> None:
 
 
 def _training_cases(run: Run) -> set[str]:
-    champion = run.installation.store.run_query("champion")
+    champion = run.champion()
     if not champion:
         return set()
-    found = run.installation.store.run_query("training_cases", training_as_of=champion[0]["training_as_of"])
+    found = run.installation.store.run_query("training_cases", training_as_of=champion["training_as_of"])
     return {row["case_key"] for row in found}
 
 

@@ -39,9 +39,11 @@ def judge_robustness(run: Run) -> None:
             "feature": name,
             "icc": _number(by_readers and by_readers.icc[place]),
             "icc_lower": _number(by_readers and by_readers.lower[place]),
+            "icc_upper": _number(by_readers and by_readers.upper[place]),
             "n": len(readers),
             "perturbation_icc": _number(by_perturbation and by_perturbation.icc[place]),
             "perturbation_icc_lower": _number(by_perturbation and by_perturbation.lower[place]),
+            "perturbation_icc_upper": _number(by_perturbation and by_perturbation.upper[place]),
             "n_perturbed": len(perturbed),
             "is_robust": verdicts[place] if len(verdicts) else None,
             "feature_set_version": version,
@@ -66,10 +68,8 @@ def robust_features(run: Run) -> list[str]:
 def _rated_when_perturbed(run: Run, names: Sequence[str]) -> np.ndarray:
     """(ROIs, perturbations, features)."""
     installation = run.installation
-    radiomics = installation.settings.radiomics
-    extractor = Extractor(
-        installation.pixels, read_parameters(installation.path(radiomics.params)), radiomics.engine, None
-    )
+    parameters = read_parameters(installation.path(installation.settings.radiomics.params))
+    extractor = Extractor(installation.pixels, parameters, "fast", None)
     sample = installation.store.run_query(
         "perturbation_sample", centers=list(installation.train_centers), per_center=SAMPLE_PER_CENTER
     )

@@ -56,6 +56,17 @@ class Run:
         """The configured centers, in the order of the file."""
         return self.installation.centers
 
+    @property
+    def is_past(self) -> bool:
+        """Whether this run looks back to a moment before it began."""
+        return self.as_of < self.started_at
+
+    def champion(self) -> dict[str, Any] | None:
+        """The model in use; looking back, the last champion that had learned from nothing later than `as_of`."""
+        store = self.installation.store
+        found = store.run_query("champion_then", as_of=self.as_of) if self.is_past else store.run_query("champion")
+        return found[0] if found else None
+
     @contextmanager
     def commit(self) -> Iterator[Batch]:
         """One atomic step of the store, under this run's lineage."""

@@ -24,18 +24,19 @@ def score_center(run: Run, center: str) -> None:
     if frame.empty:
         run.count("score", center, {"cases": 0})
         return
-    champion = store.run_query("champion")
-    version = champion[0]["model_version"] if champion else ""
+    champion = run.champion()
+    version = champion["model_version"] if champion else ""
     clinical = [variable.name for variable in run.installation.settings.variables()]
     frame["input_hash"] = _input_hashes(frame, ["roi_key", *clinical, *store.feature_names(), "embedding"])
-    known = {(row["case_key"], row["model_version"], row["input_hash"]) for row in store.run_query("latest_scores")}
+    latest = store.run_query("latest_scores", as_of=run.as_of)
+    known = {(row["case_key"], row["model_version"], row["input_hash"]) for row in latest}
     is_new = [
         (case, version, inputs) not in known
         for case, inputs in zip(frame["case_key"], frame["input_hash"], strict=True)
     ]
     new = frame[is_new].reset_index(drop=True)
     if not new.empty:
-        scores = _scores(run, new, version, champion[0]["sha256"] if champion else "")
+        scores = _scores(run, new, version, champion["sha256"] if champion else "")
         with run.commit() as batch:
             batch.append("scores", rows("scores", scores))
     run.count("score", center, {"cases": len(frame), "new": len(new)})
@@ -54,7 +55,7 @@ def _scores(run: Run, frame: pd.DataFrame, version: str, sha256: str) -> list[di
     else:
         probability, missing, threshold = np.full(len(frame), np.nan), np.full(len(frame), NO_CHAMPION), None
     return [
-        _score(row, float(p), str(reason), version, threshold) | {"scored_at": run.started_at}
+        _score(row, float(p), str(reason), version, threshold) | {"scored_at": run.as_of}
         for row, p, reason in zip(frame.to_dict("records"), probability, missing, strict=True)
     ]
 

@@ -92,13 +92,12 @@ def run_suite(suite: Suite, frame: pd.DataFrame, center: str) -> list[CheckResul
     """The suite's results over one center's summary. An empty summary holds nothing against anyone."""
     if frame.empty or not suite.expectations:
         return []
-    context = _context()
     import great_expectations as gx
 
     built = gx.ExpectationSuite(name=suite.name, expectations=[_for_library(e) for e in suite.expectations])
     if len(built.expectations) != len(suite.expectations):
         raise ConfigurationError(f"expectations/{suite.name}.json: Great Expectations did not take every expectation")
-    batch = _batch(context, suite.name, add_chances(frame))
+    batch = _batches(suite.name).get_batch(batch_parameters={"dataframe": add_chances(frame)})
     result_format = {"result_format": "SUMMARY", "partial_unexpected_count": _AT_MOST_NAMED}
     if suite.names:
         result_format["unexpected_index_column_names"] = [suite.names]
@@ -161,10 +160,11 @@ def _context() -> Any:
     return context
 
 
-def _batch(context: Any, name: str, frame: pd.DataFrame) -> Any:
-    source = context.data_sources.add_or_update_pandas(name=name)
-    definition = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
-    return definition.get_batch(batch_parameters={"dataframe": frame})
+@cache
+def _batches(name: str) -> Any:
+    """What makes a batch of a frame; kept, because the library writes its whole configuration anew for each."""
+    source = _context().data_sources.add_or_update_pandas(name=name)
+    return source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
 
 
 def _silence() -> None:

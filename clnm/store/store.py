@@ -122,6 +122,11 @@ class Store:
         """Every case known at `as_of` with what was known of it: clinical values, outcome, features, latest score."""
         return self.frame("case_frame", as_of=as_of, center=center)
 
+    @property
+    def clinical_variables(self) -> tuple[str, ...]:
+        """The variables of the installation, as configured now."""
+        return tuple(self._installation.clinical_types())
+
     def feature_names(self) -> list[str]:
         """The radiomics columns there are, in the order of the table."""
         fixed = {column.name for column in (*TABLES["radiomics"].columns, *LINEAGE)}

@@ -1,6 +1,7 @@
 -- Grain: one row per clinical variable of a center's staged rows, and one for the rows themselves
 -- Reads: staged
--- A column of one value (or of none), and numbers far beyond, are held against the center's 20 published rows at least.
+-- A column of one value (or of none), and numbers far beyond, are held against the center's 20 published rows at least,
+-- counted from the commit with which the variable first had a value: before it nobody asked for it.
 WITH own AS (
     SELECT
         *,
@@ -15,6 +16,7 @@ words AS (
     SELECT
         is_staged,
         days_ahead,
+        commit_seq,
         COLUMNS(
             * EXCLUDE (
                 patient_key, study_key, center, acquired_at, known_at, run_id, code_version, config_hash, commit_seq,
@@ -24,14 +26,21 @@ words AS (
     FROM own
 ),
 
-cells AS (
+every_cell AS (
     SELECT
         variable,
         is_staged,
         days_ahead,
+        commit_seq,
         value,
         try_cast(value AS DOUBLE) AS number
-    FROM words UNPIVOT INCLUDE NULLS (value FOR variable IN (COLUMNS(* EXCLUDE (is_staged, days_ahead))))
+    FROM words UNPIVOT INCLUDE NULLS (value FOR variable IN (COLUMNS(* EXCLUDE (is_staged, days_ahead, commit_seq))))
+),
+
+cells AS (
+    SELECT *
+    FROM every_cell
+    QUALIFY is_staged OR commit_seq >= min(commit_seq) FILTER (WHERE value IS NOT NULL) OVER (PARTITION BY variable)
 ),
 
 usual AS (

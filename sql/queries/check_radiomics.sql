@@ -2,6 +2,7 @@
 -- Reads: staged
 -- A value that is missing or not a number is bad; missing for want of a spacing is not. The batch is compared with the
 -- center's latest 500 ROIs of the same feature set version, and one bad value in a hundred beside them.
+-- A column without any value in this version is of another one: a feature that the parameters no longer ask for.
 -- The wide table is named once: to open its 1,500 columns takes longer than to read them.
 WITH latest AS (
     SELECT
@@ -53,5 +54,5 @@ SELECT
     (count(*) >= 10 AND coalesce(bool_and(value = 0), FALSE))::INTEGER AS is_all_zero
 FROM cells
 GROUP BY feature
-HAVING bool_or(is_staged)
+HAVING bool_or(is_staged) AND count(value) > 0
 ORDER BY feature

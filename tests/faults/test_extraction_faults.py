@@ -3,14 +3,20 @@
 import os
 import shutil
 import threading
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from clnm import pipeline
+from clnm.features.networks import build, save_weights
 from clnm.pipeline.asking import retry_set_aside
+from clnm.pipeline.extract import extract
+from clnm.pipeline.run import open_run
 from clnm.settings import default_radiomics, make_pseudonym_key
 from tests.flows.test_nightly import answers
 
@@ -30,21 +36,21 @@ role = "score"
 archive = ["pictures"]
 index = "images.csv"
 [deep]
-enabled = false
+weights = "weights.safetensors"
 [compute]
 workers = 2
-memory_per_worker_gib = 1.0
+memory_per_worker_gib = 1.5
 """
 
 
-def draw(folder, name, shape, radius, generator):
+def draw(folder, name, shape, radius, generator, day=1):
     """A speckle picture, and the mask of an ellipse in its middle; the table's line of both."""
     speckle = generator.rayleigh(40.0, shape).clip(0, 255).astype(np.uint8)
     y, x = np.ogrid[: shape[0], : shape[1]]
     inside = ((y - shape[0] / 2) / radius) ** 2 + ((x - shape[1] / 2) / (1.3 * radius)) ** 2 < 1
     Image.fromarray(speckle).save(folder / f"{name}.png", compress_level=1)
     Image.fromarray(inside.astype(np.uint8) * 255).save(folder / f"{name}_mask.png")
-    return f"pictures/{name}.png,pictures/{name}_mask.png,{name},2025-03-01"
+    return f"pictures/{name}.png,pictures/{name}_mask.png,{name},2025-03-0{day}"
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +59,16 @@ def ingested(tmp_path_factory):
     (directory / "pictures").mkdir()
     generator = np.random.default_rng(11)
     sizes = generator.uniform(60, 90, PICTURES)  # no two masks alike: the gate holds a center with one mask for many
-    lines = [draw(directory / "pictures", f"p{n:03}", (300, 320), size, generator) for n, size in enumerate(sizes)]
+    lines = [
+        draw(directory / "pictures", f"p{n:03}", (300, 320), size, generator, day=1 + n % 4)
+        for n, size in enumerate(sizes)
+    ]
     (directory / "images.csv").write_text("\n".join(["image,mask,patient,acquired_on", *lines]), encoding="utf-8")
     (directory / "radiomics.yaml").write_text(default_radiomics(), encoding="utf-8")
     (directory / "clnm.toml").write_text(SETTINGS, encoding="utf-8")
     make_pseudonym_key(directory / "secrets" / "pseudonym.key")
+    torch.manual_seed(3)
+    save_weights(build("resnet18").state_dict(), directory / "weights.safetensors")
     pipeline.run_stage(directory / "clnm.toml", "ingest")
     return directory
 
@@ -70,12 +81,14 @@ def quiet(ingested, tmp_path_factory):
 
 
 def extracted(config):
-    """Every radiomics value after extraction, by ROI."""
+    """Every radiomics value and embedding after extraction, by ROI; no ROI twice in what was written."""
     pipeline.run_stage(config, "extract")
     pipeline.run_stage(config, "check")
+    for written in ("raw_radiomics", "raw_deep"):
+        assert answers(config, f"SELECT roi_key FROM {written} GROUP BY ALL HAVING count(*) > 1") == []
     columns = [name for name, *_ in answers(config, "DESCRIBE radiomics") if name.split("_")[-1] not in ("at", "id")]
-    chosen = ", ".join(f'"{name}"' for name in columns if name != "commit_seq")
-    return answers(config, f"SELECT {chosen} FROM radiomics ORDER BY roi_key")
+    chosen = ", ".join(f'radiomics."{name}"' for name in columns if name != "commit_seq")
+    return answers(config, f"SELECT {chosen}, embedding FROM radiomics JOIN deep USING (roi_key) ORDER BY roi_key")
 
 
 def workers():
@@ -146,3 +159,71 @@ def test_pixels_that_cannot_be_read_set_their_roi_aside_until_its_file_was_read_
     pipeline.run_stage(config, "ingest")
     assert extracted(config) == quiet
     assert answers(config, "SELECT count(*) FROM quarantine WHERE resolved_at IS NULL") == [(0,)]
+
+
+def kill_whoever_reads(pipe, is_over, killed):
+    """The pipe opens for writing as soon as somebody reads from it."""
+    while not is_over.wait(0.02):
+        try:
+            writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            continue
+        for worker in workers():
+            if any(os.path.realpath(link) == str(pipe) for link in Path(f"/proc/{worker.pid}/fd").iterdir()):
+                worker.kill()
+                worker.wait()
+                killed.append(worker.pid)
+        os.close(writing)
+
+
+def test_a_roi_that_kills_whoever_works_on_it_is_set_aside_and_the_others_are_done(ingested, quiet, tmp_path):
+    config = tmp_path / "copy" / "clnm.toml"
+    shutil.copytree(ingested, config.parent)
+    pipeline.run_stage(config, "check")
+    kept = {path.stem: path for path in (config.parent / "store" / "private" / "pixels").rglob("*.npy")}
+    [(roi_key, image_key)] = answers(config, "SELECT roi_key, image_key FROM rois ORDER BY roi_key LIMIT 1 OFFSET 20")
+    kept[image_key].unlink()
+    os.mkfifo(kept[image_key])
+    is_over, killed = threading.Event(), []
+    killer = threading.Thread(target=kill_whoever_reads, args=(kept[image_key], is_over, killed))
+    killer.start()
+    try:
+        rows = extracted(config)
+    finally:
+        is_over.set()
+        killer.join()
+    assert len(killed) >= 3  # in its shard, in the halves of it, alone
+    assert rows == [row for row in quiet if row[0] != roi_key]
+    assert answers(config, "SELECT item_key, reason FROM quarantine") == [(roi_key, "worker_crash")]
+
+
+def test_other_parameters_are_another_version_and_dates_choose_what_is_computed_again(ingested, tmp_path):
+    config = tmp_path / "copy" / "clnm.toml"
+    shutil.copytree(ingested, config.parent)
+    config.write_text(config.read_text(encoding="utf-8").replace('weights = "weights.safetensors"', "enabled = false"))
+    parameters = config.parent / "radiomics.yaml"
+    parameters.write_text("imageType: {Original: {}}\nfeatureClass: {glcm: }\nsetting: {binCount: 32}\n")
+
+    def contrasts(**how):
+        with open_run(config, command="extract") as run:
+            extract(run, **how)
+            done = run.counts["extract"]["C1"]["extracted"]
+        pipeline.run_stage(config, "check")
+        question = "SELECT roi_key, original_glcm_Contrast FROM radiomics ORDER BY roi_key"
+        return done, dict(answers(config, question))
+
+    assert contrasts()[0] == PICTURES
+    before = contrasts()
+    assert before[0] == 0
+    parameters.write_text(parameters.read_text().replace("32", "16"))
+    done, after = contrasts()
+    assert done == PICTURES
+    assert all(after[roi_key] < value for roi_key, value in before[1].items())  # fewer levels, smaller steps
+    assert answers(config, "SELECT count(DISTINCT feature_set_version) FROM radiomics") == [(1,)]
+    assert contrasts() == (0, after)
+
+    second, third = datetime(2025, 3, 2, tzinfo=UTC), datetime(2025, 3, 3, tzinfo=UTC)
+    again = pipeline.Backfill(since=second, until=third)
+    assert contrasts(backfill=again) == (PICTURES // 4, after)
+    twice = "SELECT DISTINCT acquired_at FROM raw_radiomics GROUP BY roi_key, acquired_at HAVING count(*) > 2"
+    assert answers(config, twice) == [(second,)]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from clnm.errors import ConfigurationError
-from clnm.features.crops import SIZE_PX, crop_roi
+from clnm.features.crops import PIXEL_MM, SIZE_PX, crop_roi
 from clnm.features.deep import as_input, embed
 from clnm.features.learning import augment
 from clnm.features.networks import BACKBONES, build, load_network, save_weights
@@ -40,16 +41,29 @@ def program(weights):
 # --- crops ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_crop_is_centred_on_the_roi_with_a_quarter_of_margin():
-    image, mask = np.zeros((200, 200), dtype=np.uint8), np.zeros((200, 200), dtype=bool)
-    mask[60:140, 80:160] = True
-    image[mask] = 255
-    crop = crop_roi(image, mask, (0.1, 0.1))
+def framed(side_px, size_px=900):
+    """A white square in a grey picture, and its mask."""
+    mask = np.zeros((size_px, size_px), dtype=bool)
+    start = (size_px - side_px) // 2
+    mask[start : start + side_px, start : start + side_px] = True
+    return np.where(mask, 255, 128).astype(np.uint8), mask
+
+
+@pytest.mark.parametrize("pixel_mm", [0.05, 0.1, 0.2])
+def test_a_lesion_has_its_size_in_millimetres_whatever_the_machines_pixels(pixel_mm):
+    crop = crop_roi(*framed(round(12 / pixel_mm)), (pixel_mm, pixel_mm))
     assert crop.shape == (SIZE_PX, SIZE_PX)
-    assert crop.max() == 1.0
-    inside = np.flatnonzero(crop.max(axis=0) > 0.5)
-    assert len(inside) == pytest.approx(SIZE_PX / 1.5, abs=1)
-    assert inside.mean() == pytest.approx((SIZE_PX - 1) / 2, abs=1)
+    inside = np.flatnonzero((crop > 0.75).any(axis=0))
+    assert len(inside) == pytest.approx(12 / PIXEL_MM, abs=1)
+    assert inside.mean() == pytest.approx((SIZE_PX - 1) / 2, abs=0.5)
+    assert crop[0].min() == pytest.approx(128 / 255)  # what is around it
+
+
+@pytest.mark.parametrize("spacing", [(0.1, 0.1), None])
+def test_a_lesion_longer_than_the_field_or_of_unknown_size_fills_it(spacing):
+    crop = crop_roi(*framed(500), spacing)
+    assert len(np.flatnonzero((crop > 0.75).any(axis=0))) == pytest.approx(SIZE_PX / 1.5, abs=1)
+    assert crop.min() > 0.25
 
 
 def test_unequal_spacing_is_undone_a_circle_stays_a_circle():
@@ -58,6 +72,7 @@ def test_unequal_spacing_is_undone_a_circle_stays_a_circle():
     crop = crop_roi(mask.astype(np.uint8) * 255, mask, (0.2, 0.1)) > 0.5
     height, width = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
     assert abs(len(height) - len(width)) <= 1
+    assert len(height) == pytest.approx(12 / PIXEL_MM, abs=1)
 
 
 def test_beyond_the_image_a_crop_is_zero_and_gain_stays_visible():
@@ -144,6 +159,42 @@ def test_a_classifier_in_the_file_is_left_out_and_a_torch_state_dict_is_read(cro
     torch.save({"state_dict": state | {"fc.weight": torch.zeros(1000, 512)}}, tmp_path / "w.pth")
     from_torch = write_program("resnet18", tmp_path / "w.pth", tmp_path / "programs")
     np.testing.assert_array_equal(embed(crops[:1], from_torch, device="cpu"), embed(crops[:1], program, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "count", "renamed"),
+    [
+        ("resnet18", 122, lambda name: name),
+        ("resnet50", 320, lambda name: name),
+        ("densenet121", 727, lambda name: name.replace(".layers.", ".")),
+        ("densenet121", 727, lambda name: re.sub(r"\.layers\.(norm|conv)(\d)", r".\1.\2", name)),
+    ],
+)
+def test_weights_named_as_torchvision_names_them_are_read_whole(backbone, count, renamed, tmp_path):
+    state = build(backbone).state_dict()
+    ends = {"classifier.weight": torch.zeros(5, 1024), "classifier.bias": torch.zeros(5)}
+    if backbone.startswith("resnet"):
+        ends = {"fc.weight": torch.zeros(5, 512), "fc.bias": torch.zeros(5)}
+    published = {renamed(name): value for name, value in state.items()} | ends
+    assert len(published) == count  # as many as torchvision's own state dict has
+    torch.save(published, tmp_path / "w.pth")
+    loaded = load_network(backbone, tmp_path / "w.pth").state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+
+
+def test_biases_of_shortcuts_are_read_where_the_file_has_them(tmp_path):
+    state = build("resnet18", has_shortcut_biases=True).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    loaded = load_network("resnet18", tmp_path / "w.pth").state_dict()
+    assert torch.equal(loaded["layer2.0.downsample.0.bias"], state["layer2.0.downsample.0.bias"])
+
+
+def test_a_deeper_networks_weights_are_not_taken_for_a_shallower_one(tmp_path):
+    deeper = build("resnet34").state_dict()
+    torch.save(deeper, tmp_path / "w.pth")
+    more = len(deeper) - len(build("resnet18").state_dict())
+    with pytest.raises(ConfigurationError, match=f"{more} parameters in the file are not of resnet18"):
+        load_network("resnet18", tmp_path / "w.pth")
 
 
 def test_the_same_weights_are_the_same_bytes(weights, tmp_path):

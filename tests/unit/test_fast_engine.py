@@ -39,6 +39,20 @@ def filtered_by_pyradiomics(image_type, image, spacing, **options):
     ]
 
 
+def test_this_process_rounds_as_itk_does():
+    assert fast.rounds_as_itk()
+    assert covers(Parameters({"LoG": {"sigma": [1.0]}}, {"glcm": None}, {}), "LoG")
+
+
+def test_a_value_that_is_no_number_is_a_reason_with_either_engine():
+    for engine in ("fast", "pyradiomics"):
+        for wrong in (np.nan, np.inf):
+            image = IMAGE.astype(np.float64)
+            image[np.nonzero(MASK)[0][0], np.nonzero(MASK)[1][0]] = wrong
+            with pytest.raises(ExtractionError, match="not numbers"):
+                extract(image, MASK, SPACING, ordered_parameters(), engine)
+
+
 # --- the same names, the same numbers ---------------------------------------------------------------------------------
 
 

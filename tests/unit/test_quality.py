@@ -8,14 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clnm.entities import Severity
+from clnm.entities import ClinicalVariable, Severity, VariableKind
 from clnm.errors import ConfigurationError
+from clnm.pipeline.check import look_at
 from clnm.quality.gate import GateVerdict, judge
 from clnm.quality.suites import CheckResult, parse_suite, read_suites, run_suite
 from tests.store_rows import (
     FEATURES,
     GATED,
     LINEAGE,
+    VARIABLES,
     answers,
     case_tables,
     day,
@@ -271,6 +273,46 @@ def test_clean_rows_of_many_kinds_pass(store):
     found = [r for suite in suites for r in run_suite(suite, store.frame(suite.query, center=CENTER), CENTER)]
     assert len(found) == sum(len(suite.expectations) for suite in suites)
     assert [result for result in found if not result.is_success] == []
+
+
+def judged(store):
+    return judge(look_at(store, CENTER))
+
+
+def test_a_feature_that_is_no_longer_asked_for_is_not_missed(tmp_path):
+    store = open_store(tmp_path / "store")
+    write_night(store, range(30))
+    tables = [case_tables(CENTER, number, day(1), features=FEATURES[:1]) for number in range(30, 60)]
+    for case in tables:
+        place = case["radiomics"].column_names.index("feature_set_version")
+        case["radiomics"] = case["radiomics"].set_column(place, "feature_set_version", pa.array(["v2"]))
+    stage(store, tables)
+    assert judged(store) is GateVerdict.PUBLISH
+
+
+def test_a_variable_that_is_no_longer_asked_for_is_not_missed_and_one_that_is_empty_is(tmp_path):
+    write_night(open_store(tmp_path / "store"), range(30))
+    tables = [case_tables(CENTER, number, day(1), age=None) for number in range(30, 60)]
+    fewer = open_store(tmp_path / "store", VARIABLES[1:])
+    with open_writer(fewer, "run-2") as writer, writer.commit(LINEAGE) as batch:
+        for relation in GATED:
+            table = pa.concat_tables([case[relation] for case in tables])
+            batch.stage(relation, CENTER, table.drop_columns(["age"]) if relation == "clinical" else table)
+    assert judged(fewer) is GateVerdict.PUBLISH
+    assert judged(open_store(tmp_path / "store")) is GateVerdict.HOLD
+
+
+def test_a_new_variable_may_begin_with_one_value_and_go_on_with_it(tmp_path):
+    write_night(open_store(tmp_path / "store"), range(30))
+    grown = open_store(tmp_path / "store", (*VARIABLES, ClinicalVariable("smoker", VariableKind.FLAG)))
+    for night in (1, 2):
+        tables = [case_tables(CENTER, 30 * night + number, day(night)) for number in range(30)]
+        for case in tables:
+            case["clinical"] = case["clinical"].append_column("smoker", pa.array([False]))
+        stage(grown, tables)
+        assert judged(grown) is GateVerdict.PUBLISH
+        with open_writer(grown, f"run-{2 + night}") as writer, writer.commit(LINEAGE) as batch:
+            batch.publish(CENTER)
 
 
 def test_a_whole_clean_batch_is_published(store):

@@ -18,6 +18,7 @@ def test_shrout_and_fleiss_own_example_gives_their_icc_and_bound(monkeypatch):
     found = icc_2_1(SHROUT_AND_FLEISS[:, :, None])
     assert found.icc[0] == pytest.approx(0.29, abs=0.005)
     assert found.lower[0] == pytest.approx(0.02, abs=0.005)
+    assert found.upper[0] == pytest.approx(0.76, abs=0.005)  # as R's psych gives it
 
 
 def test_agreement_is_absolute_a_reader_who_always_measures_more_lowers_it():
@@ -32,8 +33,9 @@ def test_the_bound_covers_the_true_icc_as_often_as_it_says():
     """True ICC 0.8: the variance between ROIs is four times that of the readings."""
     generator = np.random.default_rng(2)
     ratings = 2.0 * generator.normal(size=(30, 1, 2000)) + generator.normal(size=(30, 2, 2000))
-    below = (icc_2_1(ratings).lower <= 0.8).mean()
-    assert 0.96 < below < 0.99  # one-sided 97.5 %
+    found = icc_2_1(ratings)
+    assert 0.96 < (found.lower <= 0.8).mean() < 0.99  # one-sided 97.5 %
+    assert 0.96 < (found.upper >= 0.8).mean() < 0.99
 
 
 def test_a_constant_feature_and_too_few_rois_say_nothing():
