@@ -1,4 +1,4 @@
-"""What a network sees: the ROI and its surroundings, pixels of one size in millimetres, intensities on a fixed scale."""
+"""What a network sees: the ROI and its surroundings, pixels of one size in millimetres, grey on a fixed scale."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ from clnm.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+_UNJUDGED = {"expectation": "not judged yet", "observed": "", "reason": "the next `clnm check` or nightly judges it"}
+
 
 def check_center(run: Run, center: str) -> None:
     """Judge `center`'s staged rows together with its published ones; publish them, or hold them and complain."""
@@ -59,13 +61,13 @@ def _summary(store: Store, suite: Suite, center: str) -> pd.DataFrame:
 
 
 def held_batches(config: Path) -> list[dict[str, Any]]:
-    """Staged batches and the critical findings of their latest check."""
+    """Staged batches and the critical findings of their latest check, or that they were not judged yet."""
     store = open_installation(config).store
     findings = store.run_query("latest_critical_findings")
     held = []
     for center in sorted(store.manifest().staged):
         counts = {row["relation"]: row["rows"] for row in store.run_query("staged_rows", center=center)}
-        mine = [row for row in findings if row["center"] == center]
+        mine = [row for row in findings if row["center"] == center] or [{"relation": "all", "center": center} | _UNJUDGED]
         held += [{**row, "rows": counts.get(row["relation"], sum(counts.values()))} for row in mine]
     return held
 

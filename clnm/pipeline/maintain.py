@@ -13,7 +13,7 @@ from clnm.archive.ledger import Ledger
 from clnm.errors import StoreError
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.run import Run, open_run
-from clnm.store import maintenance
+from clnm.store import copies, maintenance
 
 _SCATTERED = 32
 """Files of a table and center: a question opens each of them, and a night adds one."""
@@ -99,19 +99,19 @@ def export(config: Path, directory: Path, file_format: str) -> dict[str, int]:
         for name in store.relations():
             yield name, store.relation(name)
 
-    return {"relations": maintenance.export(tables(), directory, file_format)}
+    return {"relations": copies.export(tables(), directory, file_format)}
 
 
 def backup(config: Path, directory: Path) -> dict[str, int]:
     """Copy the store while no run writes."""
     with open_run(config, command="store backup") as run:
-        return {"files": maintenance.backup(run.installation.root, directory)}
+        return {"files": copies.backup(run.installation.root, directory)}
 
 
 def restore(config: Path, directory: Path) -> dict[str, int]:
     """Put a backup in the place of a store that is not there, and rebuild its catalogue."""
     installation = open_installation(config)
-    count = maintenance.restore(installation.root, directory)
+    count = copies.restore(installation.root, directory)
     installation.store.push_restored()
     installation.store.rebuild_catalog()
     return {"files": count}

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from clnm.errors import StoreError, UserError
 from clnm.store.catalog import add_comments
+from clnm.store.damage import DAMAGED, is_damage
 from clnm.store.manifest import Manifest
-from clnm.store.warehouse import DAMAGED, Installation, Views, data_files, macro_names
+from clnm.store.warehouse import Installation, Views, data_files, macro_names
 
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """The parts of a parsed statement that only read. `WITH t AS (COPY ...)` is a SELECT to the parser, and writes."""
@@ -60,7 +61,7 @@ def answer(installation: Installation, manifest: Manifest, question: str, as_of:
         try:
             return _asked(connection, question, views)
         except duckdb.Error as error:
-            if isinstance(error, duckdb.IOException) or str(installation.root) in str(error):
+            if is_damage(error) or str(installation.root) in str(error):
                 raise StoreError(DAMAGED) from error
             raise UserError(_first_sentences(str(error))) from None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from clnm.entities import Lineage
 from clnm.errors import StoreError
 from clnm.store.delta import append_rows, columns_with_dictionary, schema_hash
-from clnm.store.manifest import Manifest, next_state, read_manifest, replace_file, write_manifest
+from clnm.store.manifest import Manifest, checksum, next_state, read_manifest, replace_file, write_manifest
 from clnm.store.recovery import recover, sweep_ledgers
 from clnm.store.tables import LINEAGE, TABLES, Table
 
@@ -123,7 +123,7 @@ class Writer:
     def _write(self, batch: Batch, lineage: Lineage, before: Manifest) -> Manifest:
         seq = before.seq + 1
         additions = batch.appended + [
-            (relation, _read_staged(self._root, paths))
+            (relation, _read_staged(self._root, relation, paths))
             for relation, paths in _to_publish(before, batch.published).items()
         ]
         tables = dict(before.tables)
@@ -141,8 +141,19 @@ class Writer:
             staged=self._stage(before, batch, seq),
             kept={**before.kept, **batch.kept},
         )
+        after = replace(after, checksums=self._checksums(before, after, batch.kept.values()))
         self.publish(after)
         return after
+
+    def _checksums(self, before: Manifest, after: Manifest, changed: Collection[str]) -> dict[str, str]:
+        """Of every staged or kept file; of those that this commit did not write, as they were."""
+        known = {path: digest for path, digest in before.checksums.items() if path not in changed}
+        named = sorted(after.named_files())
+        return {
+            path: known[path] if path in known else checksum(self._root / path)
+            for path in named
+            if path in known or (self._root / path).is_file()
+        }
 
     def _stage(self, before: Manifest, batch: Batch, seq: int) -> dict[str, dict[str, tuple[str, ...]]]:
         staged = {
@@ -183,9 +194,18 @@ def _write_staged(path: Path, table: pa.Table) -> None:
     replace_file(path, buffer.getvalue().to_pybytes())
 
 
-def _read_staged(root: Path, paths: list[str]) -> pa.Table:
+def _read_staged(root: Path, relation: str, paths: list[str]) -> pa.Table:
+    def read(path: str) -> pa.Table:
+        try:
+            return pq.read_table(root / path, partitioning=None, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(
+                f"staged {relation}: {Path(path).name} is missing or damaged; `clnm check drop` lets the batch go, and "
+                "the next night makes it anew"
+            ) from error
+
     with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(lambda path: pq.read_table(root / path, partitioning=None, use_threads=False), paths))
+        parts = list(pool.map(read, paths))
     return pa.concat_tables(parts, promote_options="permissive")
 
 

@@ -1,4 +1,4 @@
-"""Upkeep of the tables: verify, compact, vacuum, export, back up and restore."""
+"""Upkeep of the tables: history, verify, compact, vacuum, and erasing rows for good."""
 
 from __future__ import annotations
 
@@ -11,26 +11,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from clnm.errors import ConfigurationError, StoreError
+from clnm.errors import ConfigurationError
+from clnm.store.damage import working_on
 from clnm.store.delta import COMPRESSION, columns_with_dictionary, compact_rows, live_files, rewrite_rows
-from clnm.store.manifest import (
-    NAME,
-    Manifest,
-    Published,
-    checksum,
-    next_state,
-    read_manifest,
-    replace_file,
-)
+from clnm.store.manifest import Manifest, Published, checksum, next_state, read_manifest, replace_file
 
 MIN_VACUUM_DAYS = 7
 """A long-open session stays on its old file list: files it may still read are kept at least this long."""
-_CHECKSUMS = "SHA256SUMS"
 Publish = Callable[[Manifest], None]
 
 
@@ -38,7 +29,9 @@ def history(root: Path) -> list[dict[str, Any]]:
     """The commits that the tables remember, newest first: seq, run_id, committed_at, relations."""
     commits: dict[int, dict[str, Any]] = {}
     for relation, published in read_manifest(root).tables.items():
-        for entry in _standing(root, published):
+        with working_on(relation):
+            standing = list(_standing(root, published))
+        for entry in standing:
             commit = commits.setdefault(
                 int(entry["seq"]), {"seq": int(entry["seq"]), "run_id": entry.get("run_id"), "relations": []}
             )
@@ -81,7 +74,11 @@ def verify(root: Path) -> dict[str, Any]:
             if not is_whole:
                 findings.append(f"table {relation}: {Path(path).name} is missing or damaged")
         findings += _log_findings(root, relation, entry)
-    findings += [f"{path} is missing" for path in sorted(manifest.named_files()) if not (root / path).exists()]
+    for path in sorted(manifest.named_files()):
+        if not (root / path).exists():
+            findings.append(f"{path} is missing")
+        elif manifest.checksums.get(path) not in (None, checksum(root / path)):
+            findings.append(f"{path} is damaged")
     return {"tables": len(manifest.tables), "files": files, "rows": rows, "findings": findings}
 
 
@@ -105,7 +102,10 @@ def compact(root: Path, publish: Publish, *, run_id: str, committed_at: str, abo
     """
     before = read_manifest(root)
     scattered = {relation: entry for relation, entry in before.tables.items() if _most_in_a_folder(entry) > above}
-    tables = {**before.tables, **{relation: compact_rows(root, entry) for relation, entry in scattered.items()}}
+    tables = dict(before.tables)
+    for relation, entry in scattered.items():
+        with working_on(relation):
+            tables[relation] = compact_rows(root, entry)
     if scattered:
         publish(next_state(before, run_id=run_id, committed_at=committed_at, tables=tables))
     return {"files_before": _count(before.tables), "files_after": _count(tables)}
@@ -120,9 +120,10 @@ def vacuum(root: Path, *, days: int) -> int:
     if days < MIN_VACUUM_DAYS:
         raise ConfigurationError(f"vacuum keeps at least {MIN_VACUUM_DAYS} days, not {days}")
     deleted = 0
-    for published in read_manifest(root).tables.values():
-        table = DeltaTable(str(root / published.folder))
-        deleted += len(table.vacuum(retention_hours=days * 24, dry_run=False, full=True))
+    for relation, published in read_manifest(root).tables.items():
+        with working_on(relation):
+            table = DeltaTable(str(root / published.folder))
+            deleted += len(table.vacuum(retention_hours=days * 24, dry_run=False, full=True))
     return deleted
 
 
@@ -155,7 +156,8 @@ def erase(
     tables, count = dict(before.tables), 0
     for relation, columns in wanted.items():
         if relation in before.tables:
-            tables[relation], found = _without_rows(root, relation, before, columns, run_id=run_id)
+            with working_on(relation):
+                tables[relation], found = _without_rows(root, relation, before, columns, run_id=run_id)
             count += found
     staged, found = _without_staged(root, before, wanted)
     after = next_state(before, run_id=run_id, committed_at=committed_at, tables=tables, staged=staged)
@@ -193,7 +195,8 @@ def _without_staged(
         for relation, paths in relations.items():
             renamed = []
             for path in paths:
-                table = pq.read_table(root / path, partitioning=None)
+                with working_on(f"{relation} (staged)"):
+                    table = pq.read_table(root / path, partitioning=None)
                 kept = table.filter(~_is_wanted(wanted[relation])) if relation in wanted else table
                 if kept.num_rows < table.num_rows:
                     count += table.num_rows - kept.num_rows
@@ -213,88 +216,6 @@ def _is_wanted(columns: Mapping[str, Sequence[str]]) -> pc.Expression:
     for column, values in columns.items():
         chosen |= pc.field(column).isin(pa.array(list(values), pa.string()))
     return chosen
-
-
-def export(tables: Iterator[tuple[str, pa.Table]], directory: Path, file_format: str) -> int:
-    """One file per relation; returns how many.
-
-    Raises:
-        ConfigurationError: the folder is not empty or cannot be written.
-    """
-    _demand_empty(directory)
-    count = 0
-    for name, table in tables:
-        if file_format == "csv":
-            flat = table.drop_columns([f.name for f in table.schema if pa.types.is_nested(f.type)])
-            pa_csv.write_csv(flat, directory / f"{name}.csv")
-        else:
-            pq.write_table(table, directory / f"{name}.parquet", compression="zstd")
-        count += 1
-    return count
-
-
-def backup(root: Path, directory: Path) -> int:
-    """Copy the store as the manifest names it, its private part included, with checksums; returns how many files."""
-    _demand_empty(directory)
-    directory.chmod(0o700)
-    lines = []
-    for source in _store_files(root):
-        target = directory / source.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
-        if (digest := checksum(target)) != checksum(source):
-            raise StoreError(
-                f"the copy of {source.relative_to(root).parts[0]} differs; the disk of the backup is not sound"
-            )
-        lines.append(f"{digest}  {source.relative_to(root)}")
-    replace_file(directory / _CHECKSUMS, ("\n".join(lines) + "\n").encode())
-    return len(lines)
-
-
-def restore(root: Path, directory: Path) -> int:
-    """Copy a backup to where no store is, after checking every checksum; returns how many files.
-
-    Raises:
-        StoreError: there is a store already, or the backup is not whole.
-    """
-    if (root / NAME).exists():
-        raise StoreError("there is a store already; move it away first")
-    try:
-        listed = (directory / _CHECKSUMS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        raise StoreError(f"no {_CHECKSUMS} there; name a folder that `clnm store backup` wrote") from None
-    pairs = [(line[:64], line[66:]) for line in listed]
-    for digest, name in pairs:
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise StoreError("the backup names a file outside of it; nothing was restored")
-        if not (directory / name).is_file() or checksum(directory / name) != digest:
-            raise StoreError(
-                f"the backup is damaged: {Path(name).parts[0]} holds a file that differs; nothing was restored"
-            )
-    (root / "private").mkdir(parents=True, exist_ok=True, mode=0o700)
-    for _, name in sorted(pairs, key=lambda pair: pair[1] == NAME):  # the manifest last: until then there is no store
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(directory / name, target)
-    return len(pairs)
-
-
-def _store_files(root: Path) -> list[Path]:
-    skipped = {"lock", "catalog.duckdb", "mirror.json", "mirror.lock"}
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.is_file() and path.name not in skipped and not path.name.endswith(".scratch")
-    )
-
-
-def _demand_empty(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{directory} cannot be made: {error.strerror}") from None
-    if any(directory.iterdir()):
-        raise ConfigurationError(f"{directory} is not empty; name a new or empty folder")
 
 
 def _count(tables: Mapping[str, Published]) -> int:

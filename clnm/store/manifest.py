@@ -50,6 +50,8 @@ class Manifest:
     """Center to relation to files that wait for the gate."""
     kept: Mapping[str, str] = field(default_factory=dict)
     """Name to path of what belongs to this state but is no table: ledgers, encoders."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """File to SHA-256, of what is staged or kept."""
 
     def staged_files(self, relation: str, center: str | None = None) -> list[str]:
         """The staged files of a relation, of one center or of all."""
@@ -90,6 +92,7 @@ class Manifest:
                 for center, relations in sorted(self.staged.items())
             },
             "kept": dict(sorted(self.kept.items())),
+            "checksums": dict(sorted(self.checksums.items())),
         }
         return json.dumps(content, indent=1).encode()
 
@@ -148,6 +151,7 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
             for center, relations in content["staged"].items()
         },
         kept=content["kept"],
+        checksums=content.get("checksums", {}),
     )
 
 

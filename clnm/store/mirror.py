@@ -31,6 +31,10 @@ _TRIES = 5
 _THREADS = 8
 _TAKEN_OVER = "another run wrote to the store's bucket meanwhile; nothing of this one was published, run again"
 
+_BEHIND = (
+    "the bucket has the commit, and the mirror's folder cannot be written; mend its disk and run again: nothing is lost"
+)
+
 
 class Mirror:
     """The folder `root` as the mirror of `bucket`."""
@@ -39,6 +43,8 @@ class Mirror:
         self._bucket, self._root = bucket, root
         self._machine = ""
         """By which a lease knows its own machine: a word of chance, made with the folder."""
+        self._is_behind = False
+        """Whether the bucket has a state that could not be written here."""
         self._tags: dict[str, str] = {}
         """The objects of the bucket that are here as they are there: path to tag. The manifest is among them."""
 
@@ -89,8 +95,11 @@ class Mirror:
 
         Raises:
             LockedError: another run was faster; nothing of this commit is visible.
-            StoreError: the bucket cannot be reached; the last state is intact.
+            StoreError: the bucket cannot be reached, and the last state is intact; or the folder cannot be written,
+                and the state of the bucket is ahead of it: nothing more is put until the folder followed.
         """
+        if self._is_behind:
+            raise StoreError(_BEHIND)
         new = [path for path in self._files() if path not in self._tags or path.endswith(_LATEST)]
         try:
             for is_log in (False, True):
@@ -99,8 +108,13 @@ class Mirror:
             self._tags[NAME] = self._bucket.write(NAME, content, over=self._tags.get(NAME, ABSENT))
         except BeatenError:
             raise LockedError(_TAKEN_OVER) from None
-        write_manifest(self._root, manifest)
-        self._write_state()
+        self._is_behind = True
+        try:
+            write_manifest(self._root, manifest)
+            self._write_state()
+        except (StoreError, OSError) as error:
+            raise StoreError(_BEHIND) from error
+        self._is_behind = False
 
     def push_restored(self) -> None:
         """Put a store that was restored into the folder where the bucket has none.
@@ -142,6 +156,7 @@ class Mirror:
                 replace_file(self._root / NAME, manifest.content)
                 self._tags = {path: tag for path, tag in self._tags.items() if path in there} | {NAME: manifest.tag}
                 self._write_state()
+                self._is_behind = False
                 return
             manifest = self._bucket.read(NAME) or manifest  # a writer went on meanwhile: its state is whole again
         raise StoreError("the bucket lacks files that its manifest names; `clnm store verify` on the writing machine")
@@ -170,7 +185,9 @@ class Mirror:
             self._tags.update(pool.map(one, paths))
 
     def _sweep(self) -> None:
-        """Delete from the bucket what is no longer here."""
+        """Delete from the bucket what is no longer here; nothing where it is ahead of the folder."""
+        if self._is_behind:
+            return
         here = set(self._files())
         gone = [path for path in self._tags if path not in here and path != NAME]
         self._bucket.delete(gone)

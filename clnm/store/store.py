@@ -17,6 +17,7 @@ from clnm.errors import StoreError, nearest
 from clnm.store import asking
 from clnm.store.catalog import write_catalog
 from clnm.store.commit import Writer
+from clnm.store.damage import reading
 from clnm.store.lock import hold_lock
 from clnm.store.manifest import Manifest, read_manifest
 from clnm.store.mirror import Mirror
@@ -105,10 +106,8 @@ class Store:
         """The same as an Arrow table. A query headed `-- Reads: staged` sees the rows that wait for the gate, too."""
         query = read_sql("queries", name, outcome=self._installation.outcome).body
         connection = self._connection(query, with_staged="-- Reads: staged" in query)
-        try:
+        with reading():
             return connection.sql(query, params=parameters or None).to_arrow_table()
-        except duckdb.IOException as error:
-            raise StoreError("a data file of the store is missing; `clnm store verify` names it") from error
 
     def frame(self, name: str, **parameters: Any) -> pd.DataFrame:
         """The same as a pandas frame."""
@@ -146,7 +145,8 @@ class Store:
             raise StoreError(f"no relation {name!r}; {nearest(name, self.relations())}")
         if name == "data_dictionary":
             return self.ask(f"FROM {name}")  # with the comments
-        return self._connection(name).sql(f"FROM {name}").to_arrow_table()
+        with reading():
+            return self._connection(name).sql(f"FROM {name}").to_arrow_table()
 
     def ask(self, question: str, *, as_of: datetime | None = None) -> pa.Table:
         """`clnm sql`: see `asking.answer`."""

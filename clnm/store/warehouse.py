@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clnm.entities import ClinicalVariable, VariableKind
-from clnm.errors import StoreError
+from clnm.store.damage import reading
 from clnm.store.manifest import Manifest, replace_file
 from clnm.store.tables import TABLES, Table
 
@@ -25,9 +25,6 @@ _CLOCKS = ("known_at", "scored_at", "started_at", "last_seen_at", "last_raised_a
 LAYERS = ("staging", "views", "marts")
 """The folders of `sql/` that hold relations; each reads those before it."""
 _IF_MOVED = "if-moved-run-clnm-store-catalog"
-DAMAGED = (
-    "a data file of the store is missing or damaged; `clnm store verify` names it, `clnm store restore` brings it back"
-)
 _TYPES = {VariableKind.NUMBER: pa.float64(), VariableKind.CATEGORY: pa.string(), VariableKind.FLAG: pa.bool_()}
 _MACRO = re.compile(r"^-- Macro: (\w+)\((.*)\)$", re.MULTILINE)
 _COLUMN = re.compile(r"^-- Column: (\w+): (.+)$", re.MULTILINE)
@@ -129,10 +126,10 @@ class Views:
     def _make(self, name: str) -> None:
         if name in self._made:
             return
-        self._made.add(name)
         if name not in self._relations:
             if name.startswith("raw_"):
                 self._make_raw(name.removeprefix("raw_"))
+                self._made.add(name)
             return
         relation = self._relations[name]
         self.make_for(relation.body)
@@ -140,13 +137,12 @@ class Views:
             self._connection.execute(f"CREATE VIEW {relation.name} AS {relation.body}")
         else:
             self._connection.execute(f"CREATE MACRO {relation.name}({relation.parameters}) AS TABLE {relation.body}")
+        self._made.add(name)
 
     def _make_raw(self, name: str) -> None:
         where = f" WHERE {_was_known(TABLES[name], self._later_runs, self._as_of)}" if self._as_of else ""
-        try:
+        with reading():
             self._connection.execute(f"CREATE VIEW raw_{name} AS FROM ({self._union(name)}){where}")
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise StoreError(DAMAGED) from error
 
     def _union(self, name: str) -> str:
         return union_of(self._installation, self._manifest, TABLES[name], with_staged=self._with_staged)

@@ -1,4 +1,4 @@
--- Grain: one row per ROI, the embedding that was current at t
+-- Grain: one row per ROI known at t, the embedding of the encoder computed last
 -- Macro: embeddings_as_of(t)
 WITH current_version AS (
     SELECT feature_set_version

@@ -1,4 +1,4 @@
--- Grain: one row per ROI, radiomics of the feature set that was current at t
+-- Grain: one row per ROI known at t, radiomics of the feature set computed last
 -- Macro: features_as_of(t)
 -- A ROI is of one center: named in the partition, a question about one center reads that center's files alone.
 WITH current_version AS (

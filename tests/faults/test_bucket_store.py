@@ -1,16 +1,18 @@
 """A store in a bucket, on a real S3 server of the loopback: several machines, lost connections, killed writers."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import boto3
 import duckdb
 import pytest
 
 from clnm.errors import ConfigurationError, LockedError, StoreError
-from clnm.store import Bucket, Mirror, Store, maintenance
+from clnm.store import Bucket, Mirror, Store, copies, maintenance
 from tests.s3_server import S3Server
 from tests.store_rows import (
     GATED,
@@ -170,6 +172,34 @@ def test_a_write_refused_at_a_step_leaves_the_last_state_and_the_next_run_mends_
     assert set(objects()) == {f"ward/store/{path}" for path in files if not path.startswith(own)}
 
 
+def test_a_commit_that_the_folder_cannot_follow_is_not_taken_back_by_the_runs_next_one(machine, monkeypatch):
+    one = machine("one")
+    write_night(one, range(2))
+    rename = Path.rename
+
+    def on_a_full_disk(path, target):
+        if Path(target) == one.root / "manifest.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(path, target)
+
+    with open_writer(one, "run-2") as writer:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", on_a_full_disk)
+            block = writer.commit(LINEAGE)
+            stage_cases(block.__enter__(), "C1", [2], day(1))
+            with pytest.raises(StoreError, match="the bucket has the commit"):
+                block.__exit__(None, None, None)
+        block = writer.commit(LINEAGE)  # as the run's own last record is
+        stage_cases(block.__enter__(), "C1", [3], day(1))
+        with pytest.raises(StoreError, match="the bucket has the commit"):
+            block.__exit__(None, None, None)
+    with open_writer(one, "run-3") as writer, writer.commit(LINEAGE) as batch:
+        batch.publish("C1")
+    for name in ("one", "two"):
+        cases = answers(machine(name), "SELECT case_key FROM cases ORDER BY case_key")
+        assert cases == [(f"case-C1-000{number}",) for number in range(3)]
+
+
 def test_a_server_that_does_not_answer_is_a_sentence_and_the_next_run_goes_on(machine, server, monkeypatch):
     monkeypatch.setattr("clnm.store.bucket._ATTEMPTS", 1)
     store = machine("a")
@@ -244,9 +274,9 @@ def test_compaction_and_a_restored_backup_reach_the_bucket(machine, tmp_path):
     with open_writer(store, "run-3") as writer:
         maintenance.compact(store.root, writer.publish, run_id="run-3", committed_at="2024-02-01T00:00:00")
     assert rows(machine("b")) == rows(store)
-    maintenance.backup(store.root, tmp_path / "backup")
+    copies.backup(store.root, tmp_path / "backup")
     elsewhere = machine("d", f"{URL}-new")
-    maintenance.restore(elsewhere.root, tmp_path / "backup")
+    copies.restore(elsewhere.root, tmp_path / "backup")
     elsewhere.push_restored()
     assert rows(machine("e", f"{URL}-new")) == rows(store)
 

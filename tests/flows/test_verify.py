@@ -1,5 +1,6 @@
 """`clnm store verify` after a real intake: silent where all is well, a sentence for each promise that is broken."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from clnm.pipeline.installation import open_installation
 from clnm.pipeline.maintain import verify
 from clnm.settings import make_pseudonym_key
 from clnm.simulate import simulate_archive
+from clnm.store.manifest import write_manifest
 from tests.store_rows import table_of
 
 NOW = datetime.combine(datetime.now(UTC).date(), time(), tzinfo=UTC)
@@ -54,8 +56,11 @@ def test_a_ledger_that_counts_otherwise_than_the_relation_is_told(config):
     installation = open_installation(config)
     path = installation.root / installation.store.kept("ledger/C1")
     files = Ledger.read(path).counts()["ingested"]
-    sound = {place: place.read_bytes() for place in path.parent.iterdir()}
+    manifest = installation.store.manifest()
+    sound = {place: place.read_bytes() for place in (*path.parent.iterdir(), installation.root / "manifest.json")}
     Ledger.empty().write(path)
+    assert verify(config)["findings"] == [f"{path.relative_to(installation.root)} is damaged"]
+    write_manifest(installation.root, replace(manifest, checksums={}))  # as if it had been written so
     findings = verify(config)["findings"]
     for place, content in sound.items():
         place.write_bytes(content)

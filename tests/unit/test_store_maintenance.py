@@ -6,6 +6,7 @@ import shutil
 import stat
 import time
 from functools import partial
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 
 from clnm.entities import ClinicalVariable, VariableKind
 from clnm.errors import ConfigurationError, StoreError
-from clnm.store import maintenance
+from clnm.store import copies, maintenance
 from clnm.store.manifest import read_manifest, write_manifest
 from tests.store_rows import (
     FEATURES,
@@ -181,7 +182,7 @@ def age_log(root, days):
 @pytest.mark.parametrize("file_format", ["parquet", "csv"])
 def test_export_writes_every_relation_with_its_dictionary(store, tmp_path, file_format):
     tables = ((name, store.relation(name)) for name in store.relations())
-    count = maintenance.export(tables, tmp_path / "out", file_format)
+    count = copies.export(tables, tmp_path / "out", file_format)
     assert count == len(store.relations())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}.{file_format}" for name in store.relations()
@@ -194,7 +195,7 @@ def test_export_writes_every_relation_with_its_dictionary(store, tmp_path, file_
     described = duckdb.sql(f"FROM '{tmp_path}/out/data_dictionary.{file_format}' WHERE comment <> ''").to_arrow_table()
     assert described.num_rows == counts["data_dictionary"]
     with pytest.raises(ConfigurationError, match="not empty"):
-        maintenance.export(iter(()), tmp_path / "out", file_format)
+        copies.export(iter(()), tmp_path / "out", file_format)
 
 
 def test_a_restored_backup_equals_the_store_and_its_private_part_stays_private(store, tmp_path):
@@ -202,9 +203,9 @@ def test_a_restored_backup_equals_the_store_and_its_private_part_stays_private(s
     private.mkdir(parents=True)
     (private / "C1.parquet").write_bytes(b"paths")
     before = content(store)
-    count = maintenance.backup(store.root, tmp_path / "backup")
+    count = copies.backup(store.root, tmp_path / "backup")
     assert stat.S_IMODE((tmp_path / "backup").stat().st_mode) == 0o700
-    assert maintenance.restore(tmp_path / "again", tmp_path / "backup") == count
+    assert copies.restore(tmp_path / "again", tmp_path / "backup") == count
     again = open_store(tmp_path / "again")
     assert content(again) == before
     assert read_manifest(tmp_path / "again") == store.manifest()
@@ -216,28 +217,28 @@ def test_a_restored_backup_equals_the_store_and_its_private_part_stays_private(s
 
 
 def test_a_damaged_backup_restores_nothing(store, tmp_path):
-    maintenance.backup(store.root, tmp_path / "backup")
+    copies.backup(store.root, tmp_path / "backup")
     victim = next((tmp_path / "backup" / "tables" / "rois").glob("**/*.parquet"))
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="the backup is damaged"):
-        maintenance.restore(tmp_path / "again", tmp_path / "backup")
+        copies.restore(tmp_path / "again", tmp_path / "backup")
     assert not (tmp_path / "again").exists()
 
 
 def test_a_backup_that_names_a_place_outside_is_refused(store, tmp_path):
-    maintenance.backup(store.root, tmp_path / "backup")
+    copies.backup(store.root, tmp_path / "backup")
     (tmp_path / "evil").write_bytes(b"")
     sums = tmp_path / "backup" / "SHA256SUMS"
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     sums.write_text(f"{sums.read_text(encoding='utf-8')}{empty}  ../evil\n", encoding="utf-8")
     with pytest.raises(StoreError, match="outside"):
-        maintenance.restore(tmp_path / "deep" / "again", tmp_path / "backup")
+        copies.restore(tmp_path / "deep" / "again", tmp_path / "backup")
 
 
 def test_a_backup_is_not_put_over_a_store(store, tmp_path):
-    maintenance.backup(store.root, tmp_path / "backup")
+    copies.backup(store.root, tmp_path / "backup")
     with pytest.raises(StoreError, match="already"):
-        maintenance.restore(store.root, tmp_path / "backup")
+        copies.restore(store.root, tmp_path / "backup")
 
 
 def wanted(center, number):
@@ -422,3 +423,62 @@ def test_files_on_disk_are_zstd_and_hold_no_center_column(store):
         file = pq.ParquetFile(path)
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
         assert "center" not in file.schema_arrow.names or path.parent.name == "runs"
+
+
+def halved(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwritten_in_the_middle(path):
+    content = bytearray(path.read_bytes())
+    content[100:-100] = bytes(len(content) - 200)
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, halved, overwritten_in_the_middle])
+def test_whatever_is_done_with_a_damaged_file_ends_in_a_sentence(store, damage):
+    write_night(store, [6], known_at=day(9), run_id="run-5")
+    for path in parquet_files(store):
+        if "radiomics" in str(path):
+            damage(path)
+    publish = partial(write_manifest, store.root)
+    wanted = {"radiomics": {"case_key": ["case-C1-0000"]}}
+    for act in (
+        lambda: store.relation("radiomics"),
+        lambda: store.table("feature_set_now"),
+        lambda: store.case_frame(day(20)),
+        lambda: store.ask("FROM radiomics"),
+        lambda: maintenance.compact(store.root, publish, run_id="run-6", committed_at=NOW),
+        lambda: maintenance.erase(store.root, wanted, publish, run_id="run-6", committed_at=NOW),
+    ):
+        with pytest.raises(StoreError, match="clnm store verify"):
+            act()
+    assert any("radiomics" in finding for finding in maintenance.verify(store.root)["findings"])
+
+
+def test_a_damaged_staged_file_is_named_when_it_is_verified_and_when_it_is_to_be_published(store):
+    with open_writer(store, "run-5") as writer, writer.commit(LINEAGE) as batch:
+        stage_cases(batch, "C1", [6], day(9))
+    [path] = (store.root / "staging" / "rois" / "C1").rglob("*.parquet")
+    halved(path)
+    assert any(path.name in finding for finding in maintenance.verify(store.root)["findings"])
+    with open_writer(store, "run-6") as writer:
+        block = writer.commit(LINEAGE)
+        block.__enter__().publish("C1")
+        with pytest.raises(StoreError, match=path.name):
+            block.__exit__(None, None, None)
+
+
+def test_a_store_on_a_disk_that_loses_bytes_is_not_said_to_be_restored(store, tmp_path, monkeypatch):
+    copies.backup(store.root, tmp_path / "backup")
+    copy = shutil.copy2
+
+    def lose_a_byte(source, target):
+        copy(source, target)
+        if target.suffix == ".parquet":
+            target.write_bytes(target.read_bytes()[:-1])
+
+    monkeypatch.setattr(shutil, "copy2", lose_a_byte)
+    with pytest.raises(StoreError, match="the disk of the store is not sound"):
+        copies.restore(tmp_path / "again", tmp_path / "backup")
+    assert not (tmp_path / "again" / "manifest.json").exists()
