@@ -17,7 +17,12 @@ from clnm.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-_UNJUDGED = {"expectation": "not judged yet", "observed": "", "reason": "the next `clnm check` or nightly judges it"}
+_UNJUDGED = {
+    "relation": "all",
+    "expectation": "not judged yet",
+    "observed": "",
+    "reason": "the next `clnm check` or nightly judges it",
+}
 
 
 def check_center(run: Run, center: str) -> None:
@@ -67,7 +72,7 @@ def held_batches(config: Path) -> list[dict[str, Any]]:
     held = []
     for center in sorted(store.manifest().staged):
         counts = {row["relation"]: row["rows"] for row in store.run_query("staged_rows", center=center)}
-        mine = [row for row in findings if row["center"] == center] or [{"relation": "all", "center": center} | _UNJUDGED]
+        mine = [row for row in findings if row["center"] == center] or [{**_UNJUDGED, "center": center}]
         held += [{**row, "rows": counts.get(row["relation"], sum(counts.values()))} for row in mine]
     return held
 

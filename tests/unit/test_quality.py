@@ -358,6 +358,17 @@ def test_dropped_rows_are_gone(store):
     assert list(store.root.glob("staging/**/*.parquet")) == []
 
 
+def test_a_later_check_takes_the_findings_of_an_earlier_one_back(store):
+    def record(run_id, is_success):
+        finding = {"center": CENTER, "relation": "rois", "severity": "critical", "is_success": is_success}
+        with open_writer(store, run_id) as writer, writer.commit(LINEAGE) as batch:
+            batch.append("check_results", table_of("check_results", [finding]))
+        return [row["relation"] for row in store.run_query("latest_critical_findings")]
+
+    assert record("run-2", is_success=False) == ["rois"]
+    assert record("run-3", is_success=True) == []
+
+
 def test_a_finding_tells_counts_and_no_key(store):
     stage(store, with_fault("images", sha256="sha-C1-0000"))
     _, failed = check(store)
