@@ -132,6 +132,8 @@ def test_every_relation_and_every_column_is_described(store):
     assert {name for name, _ in macros} == set(macro_names())
     assert [name for name, comment in macros if not comment] == []
     assert asked(store, "FROM data_dictionary WHERE coalesce(comment, '') = ''") == []
+    told = {relation for (relation,) in asked(store, "SELECT relation FROM data_dictionary WHERE column_name = '*'")}
+    assert {"training_frame(t)", "cases_as_of(t)", "features_as_of(t)", "nearest_cases(wanted_case)"} <= told
 
 
 def test_a_column_is_described_by_its_own_table(store):
