@@ -18,6 +18,7 @@ from clnm.pipeline.asking import retry_set_aside
 from clnm.pipeline.extract import extract
 from clnm.pipeline.run import open_run
 from clnm.settings import default_radiomics, make_pseudonym_key
+from tests.flows.growing import one_worker
 from tests.flows.test_nightly import answers
 
 pytestmark = pytest.mark.long
@@ -201,6 +202,12 @@ def test_other_parameters_are_another_version_and_dates_choose_what_is_computed_
     config = tmp_path / "copy" / "clnm.toml"
     shutil.copytree(ingested, config.parent)
     config.write_text(config.read_text(encoding="utf-8").replace('weights = "weights.safetensors"', "enabled = false"))
+    with one_worker() as scheduler:
+        config.write_text(config.read_text(encoding="utf-8").replace("workers = 2", f'scheduler = "{scheduler}"'))
+        recompute(config)
+
+
+def recompute(config):
     parameters = config.parent / "radiomics.yaml"
     parameters.write_text("imageType: {Original: {}}\nfeatureClass: {glcm: }\nsetting: {binCount: 32}\n")
 
