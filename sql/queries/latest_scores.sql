@@ -3,6 +3,4 @@ SELECT
     case_key,
     model_version,
     input_hash
-FROM raw_scores
-WHERE scored_at <= $as_of::TIMESTAMPTZ
-QUALIFY row_number() OVER (PARTITION BY case_key ORDER BY scored_at DESC, commit_seq DESC NULLS FIRST) = 1
+FROM scores_as_of($as_of::TIMESTAMPTZ)
