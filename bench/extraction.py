@@ -89,6 +89,7 @@ def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], i
         "deep_version": "",
         "is_backfill": False,
         "started_at": None,
+        "as_of": datetime.now(UTC),
         "since": None,
         "until": None,
     }

@@ -133,7 +133,10 @@ def retry_quarantine(
 
 
 @check.callback(invoke_without_command=True)
-def run_check(context: typer.Context) -> None:
+def run_check(
+    context: typer.Context,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="Only what was known at this moment (UTC).")] = None,
+) -> None:
     """Judge every center's staged batch: publish it, or hold it.
 
     Example: clnm check
@@ -141,7 +144,7 @@ def run_check(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         from clnm import pipeline
 
-        summary = pipeline.run_stage(options.config, "check")
+        summary = pipeline.run_stage(options.config, "check", as_of=parse_moment(as_of))
         show(summary, lambda: pipeline.describe(summary))
 
 

@@ -23,16 +23,17 @@ Fail = Annotated[FailOn | None, typer.Option("--fail-on", help="Exit 16 when a d
 
 
 @app.command()
-def ingest() -> None:
-    """Look at every archive; every file ends in exactly one state.
+def ingest(as_of: AsOf = None) -> None:
+    """Look at every archive; every file ends in exactly one state. Looking back, nothing is taken in.
 
     Example: clnm ingest
     """
-    _run("ingest")
+    _run("ingest", as_of=as_of)
 
 
 @app.command()
 def extract(
+    as_of: AsOf = None,
     backfill: Annotated[
         bool, typer.Option(help="Compute again what is there: later rows win, earlier ones stay.")
     ] = False,
@@ -49,7 +50,7 @@ def extract(
     if not backfill and (center or since or until):
         raise UserError("--center, --since and --until go with --backfill; without it all that is missing is computed")
     again = pipeline.Backfill(tuple(center or ()), parse_moment(since), parse_moment(until)) if backfill else None
-    _run("extract", backfill=again)
+    _run("extract", as_of=as_of, backfill=again)
 
 
 @app.command()
@@ -83,12 +84,12 @@ def monitor(as_of: AsOf = None, fail_on: Fail = None) -> None:
 
 
 @app.command()
-def report() -> None:
-    """The report page and the morning mail of the last night.
+def report(as_of: AsOf = None) -> None:
+    """The report page and the morning mail of the last night; looking back, a page of its own.
 
     Example: clnm report
     """
-    _run("report")
+    _run("report", as_of=as_of)
 
 
 @app.command()

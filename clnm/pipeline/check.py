@@ -26,10 +26,16 @@ _UNJUDGED = {
 
 
 def check_center(run: Run, center: str) -> None:
-    """Judge `center`'s staged rows together with its published ones; publish them, or hold them and complain."""
-    store = run.installation.store
+    """Judge `center`'s staged rows together with its published ones; publish them, or hold them and complain.
+
+    A run that looks back leaves a batch alone that has rows of later.
+    """
+    store = run.store
     if center not in store.manifest().staged:
         run.count("check", center, {"staged": 0})
+        return
+    if run.is_past and (later := _staged(run.installation.store, center) - _staged(store, center)):
+        run.count("check", center, {"known later": later})
         return
     results = look_at(store, center)
     verdict = judge(results)
@@ -56,6 +62,10 @@ def look_at(store: Store, center: str) -> list[CheckResult]:
     staged = store.manifest().staged.get(center, {})
     suites = [suite for suite in read_suites() if suite.name in staged]
     return [result for suite in suites for result in run_suite(suite, _summary(store, suite, center), center)]
+
+
+def _staged(store: Store, center: str) -> int:
+    return sum(row["rows"] for row in store.run_query("staged_rows", center=center))
 
 
 def _summary(store: Store, suite: Suite, center: str) -> pd.DataFrame:
@@ -88,7 +98,7 @@ def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> d
         staged = store.manifest().staged
         if center not in staged:
             raise UserError(f"nothing is held for center {center!r}; {nearest(center, staged)}")
-        count = sum(row["rows"] for row in store.run_query("staged_rows", center=center))
+        count = _staged(store, center)
         decision = CheckResult(
             relation="all",
             center=center,

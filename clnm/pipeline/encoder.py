@@ -37,7 +37,7 @@ class Encoder:
 def encoder_for(run: Run) -> Encoder | None:
     """The installation's encoder; trained now where none is given and none was trained before.
 
-    None where embeddings are switched off, or the train centers have too few images yet.
+    None where embeddings are switched off, or the train centers have too few images yet; looking back none is trained.
     """
     installation, deep = run.installation, run.installation.settings.deep
     if not deep.enabled:
@@ -52,7 +52,7 @@ def encoder_for(run: Run) -> Encoder | None:
     kept = installation.store.kept(_name(deep.backbone))
     if kept is not None:
         return _encoder(installation.root / kept, deep)
-    return _train(run)
+    return None if run.is_past else _train(run)
 
 
 def _encoder(path: Path, deep: DeepSettings) -> Encoder:

@@ -108,6 +108,7 @@ def _shards(
             radiomics_version=versions["radiomics"],
             deep_version=versions.get("deep"),
             started_at=run.started_at,
+            as_of=run.as_of,
             is_backfill=backfill is not None and center in (backfill.centers or run.centers),
             since=backfill.since if backfill else None,
             until=backfill.until if backfill else None,

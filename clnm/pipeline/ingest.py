@@ -33,11 +33,15 @@ def ingest_center(run: Run, center: str) -> None:
     """Look at `center`'s archive; commit what changed since the last look in one atomic step.
 
     What DICOMweb servers hold is fetched and committed some at a time: a run that is killed has lost the last few.
+    A run that looks back takes nothing in: what is first seen now was not known then.
 
     Raises:
         NothingToDoError: the archive is missing, empty, or most of it vanished; or a server is away.
         ConfigurationError: a table or a column that the configuration names is not there.
     """
+    if run.is_past:
+        run.count("ingest", center, {})
+        return
     installation = run.installation
     _make_private(installation.root / "private")
     archive = _look_back(run, installation.center_archive(center))

@@ -20,7 +20,7 @@ def monitor(run: Run) -> None:
     from clnm.drift.monitor import watch
     from clnm.drift.performance import Expected, realized
 
-    store, settings = run.installation.store, run.installation.settings
+    store, settings = run.store, run.installation.settings
     cases = store.case_frame(run.as_of)
     champion = run.champion()
     trained_on = _training_cases(run)
@@ -52,7 +52,10 @@ def monitor(run: Run) -> None:
     if not run.is_past:  # what was wrong then is no news of today
         alerts = update_alerts(result.health, performance, store.run_query("open_alerts"), now=run.started_at)
     quarantined = {row["center"]: row["items"] for row in store.run_query("open_quarantine_counts")}
-    health = [{**asdict(row), "n_quarantined": quarantined.get(row.center, 0)} for row in result.health]
+    health = [
+        {**asdict(row), "window_end": run.as_of, "n_quarantined": quarantined.get(row.center, 0)}
+        for row in result.health
+    ]
     with run.commit() as batch:
         batch.append("drift", rows("drift", [asdict(row) for row in result.drift]))
         batch.append("center_health", rows("center_health", health))
@@ -67,14 +70,14 @@ def _training_cases(run: Run) -> set[str]:
     champion = run.champion()
     if not champion:
         return set()
-    found = run.installation.store.run_query("training_cases", training_as_of=champion["training_as_of"])
+    found = run.store.run_query("training_cases", training_as_of=champion["training_as_of"])
     return {row["case_key"] for row in found}
 
 
 def _feature_groups(run: Run, cases: pd.DataFrame) -> dict[str, str]:
     """Every column that is watched, with its group. Embeddings are not: their single numbers mean nothing."""
     settings = run.installation.settings
-    groups = {name: "radiomics" for name in run.installation.store.feature_names() if name in cases.columns}
+    groups = {name: "radiomics" for name in run.store.feature_names() if name in cases.columns}
     groups |= {variable.name: "clinical" for variable in settings.variables() if variable.name in cases.columns}
     groups |= {"probability": "score", settings.outcome.name: "outcome"}
     return groups

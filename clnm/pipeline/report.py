@@ -9,12 +9,15 @@ from clnm.pipeline.run import Run
 
 
 def report(run: Run) -> None:
-    """Write `report/index.html`, the page of this run beside it, and `report/morning.txt`."""
+    """Write `report/index.html`, the page of this run beside it, and `report/morning.txt`.
+
+    A run that looks back writes its own page alone: the others are this morning's.
+    """
     from clnm.report.inputs import ReportInputs, ReportMeta
     from clnm.report.mail import morning_mail
     from clnm.report.pages import write_report
 
-    store = run.installation.store
+    store = run.store
     simulation = _simulation(run.installation.home)
     inputs = ReportInputs(
         meta=ReportMeta(
@@ -43,6 +46,8 @@ def report(run: Run) -> None:
     folder = run.installation.root / "report"
     folder.mkdir(parents=True, exist_ok=True)
     write_report(inputs, folder / f"{run.run_id}.html")
+    if run.is_past:
+        return
     write_report(inputs, folder / "index.html")
     (folder / "morning.txt").write_text(morning_mail(inputs), encoding="utf-8")
 

@@ -21,8 +21,13 @@ _SHARD_SIZE = 4
 
 
 def judge_robustness(run: Run) -> None:
-    """Judge every feature of the current set, unless the set was judged before; rows of `feature_robustness`."""
-    store = run.installation.store
+    """Judge every feature of the current set, unless the set was judged before; rows of `feature_robustness`.
+
+    A run that looks back judges nothing: it would write over what is known now.
+    """
+    store = run.store
+    if run.is_past:
+        return
     version = store.run_query("feature_set_now")[0]["feature_set_version"]
     if version is None or store.run_query("robustness_of", feature_set_version=version):
         return
@@ -55,8 +60,8 @@ def judge_robustness(run: Run) -> None:
 
 
 def robust_features(run: Run) -> list[str]:
-    """The features that models may use: all but those judged not robust."""
-    store = run.installation.store
+    """The features that models may use: all but those judged not robust by then."""
+    store = run.store
     fragile = {row["feature"] for row in store.run_query("fragile_features")}
     names = [name for name in store.feature_names() if name not in fragile]
     if not names and fragile:

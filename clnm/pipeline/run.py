@@ -25,7 +25,7 @@ from clnm.errors import (
 )
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.summary import summarize
-from clnm.store import Batch, Writer
+from clnm.store import Batch, Store, Writer
 from clnm.store.tables import TABLES
 
 _ALWAYS_HEAVY = ("clnm.features.worker", "clnm.features.fast", "scipy.ndimage", "SimpleITK")
@@ -36,9 +36,13 @@ _GRAVEST_FIRST = (StoreError, ConfigurationError, NothingToDoError, BatchHeldErr
 
 @dataclass(slots=True)
 class Run:
-    """What every stage is handed. `as_of`: only rows known by then are seen by training, scoring and monitoring."""
+    """What every stage is handed. `store` is what it sees: the present, or what was known at `as_of`.
+
+    `installation.store` is always the present: for what must not be said or done twice.
+    """
 
     installation: Installation
+    store: Store
     run_id: str
     command: str
     started_at: datetime
@@ -63,8 +67,8 @@ class Run:
 
     def champion(self) -> dict[str, Any] | None:
         """The model in use; looking back, the last champion that had learned from nothing later than `as_of`."""
-        store = self.installation.store
-        found = store.run_query("champion_then", as_of=self.as_of) if self.is_past else store.run_query("champion")
+        present = self.installation.store
+        found = present.run_query("champion_then", as_of=self.as_of) if self.is_past else present.run_query("champion")
         return found[0] if found else None
 
     @contextmanager
@@ -107,18 +111,26 @@ class Run:
 def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> Iterator[Run]:
     """Take the lock, recover what a killed run left, and end with a row in `runs`.
 
+    Args:
+        config: the installation's file.
+        command: what `runs` says of it.
+        as_of: the moment looked back to; None, or one that lies ahead, is now.
+
     Raises:
         UserError: the gravest complaint of the run, after everything that could be done was done.
     """
     installation = open_installation(config)
     started_at = datetime.now(UTC)
+    as_of = min(as_of or started_at, started_at)
     run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    store = installation.store if as_of == started_at else installation.store.looking_back(as_of, run_id)
     lineage = Lineage(run_id, CODE_VERSION, installation.settings.config_hash())
     with ExitStack() as stack:
         stack.callback(installation.store.close)
+        stack.callback(store.close)
         writer = stack.enter_context(installation.store.writer(run_id=run_id, command=command, started_at=started_at))
         logger = log.get(run_id=run_id)
-        run = Run(installation, run_id, command, started_at, as_of or started_at, lineage, writer, logger, stack)
+        run = Run(installation, store, run_id, command, started_at, as_of, lineage, writer, logger, stack)
         try:
             _record_centers(run)
             yield run
@@ -142,6 +154,7 @@ def _record(run: Run, status: str) -> None:
     row = {
         "command": run.command,
         "started_at": run.started_at,
+        "as_of": run.as_of,
         "finished_at": datetime.now(UTC),
         "status": status,
         "counts": json.dumps(run.counts, sort_keys=True),

@@ -19,7 +19,7 @@ NO_CHAMPION = "no_champion"
 
 def score_center(run: Run, center: str) -> None:
     """Append a score for each case whose inputs, or whose champion, changed since its latest score."""
-    store = run.installation.store
+    store = run.store
     frame = store.case_frame(run.as_of, center=center)
     if frame.empty:
         run.count("score", center, {"cases": 0})

@@ -13,7 +13,7 @@ _METRICS = ("auc", "accuracy", "precision", "recall", "f1", "specificity")
 
 def summarize(run: Run) -> dict[str, Any]:
     """The run's counts by stage and center, and the state of the store after it."""
-    store = run.installation.store
+    store = run.store
     return {
         "run_id": run.run_id,
         "command": run.command,
@@ -23,7 +23,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "models": store.run_query("model_evaluations") if run.command != "ingest" else [],
         "health": store.run_query("latest_health"),
         "open_alerts": len(store.run_query("open_alerts")),
-        "report": str(run.installation.root / "report" / "index.html"),
+        "report": str(run.installation.root / "report" / (f"{run.run_id}.html" if run.is_past else "index.html")),
     }
 
 

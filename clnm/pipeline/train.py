@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def train_if_no_champion(run: Run) -> None:
     """The nightly's training: only where there is no champion yet, and enough outcomes to learn from."""
-    if run.installation.store.run_query("champion"):
+    if run.champion() or run.installation.store.run_query("champion"):
         run.count("train", None, {"skipped": "there is a champion"})
         return
     train(run)
@@ -35,9 +35,9 @@ def train(run: Run, *, promote: bool = False) -> None:
     from clnm.models.training import train_models
 
     installation = run.installation
-    store, settings = installation.store, installation.settings
+    settings = installation.settings
     judge_robustness(run)
-    frame = store.training_frame(run.as_of)
+    frame = run.store.training_frame(run.as_of)
     if frame.empty:
         raise UserError("no case has both features and an outcome yet; `clnm status` shows what is there")
     fit_network = fine_tuning_for(run)
@@ -50,7 +50,7 @@ def train(run: Run, *, promote: bool = False) -> None:
         fit_network=fit_network,
     )
     best = training.candidates[training.champion]
-    champion = store.run_query("champion")
+    champion = installation.store.run_query("champion")
     versions = _register(run, training)
     if promote or not champion or best.auc_cv > champion[0]["auc_cv"]:
         make_champion(run, versions[best.algorithm])
@@ -71,7 +71,7 @@ def _register(run: Run, training: Training) -> dict[str, str]:
         if (row.cohort, row.center, row.metric) == ("external", "all", "auc")
     }
     champion = training.candidates[training.champion].algorithm
-    version = run.installation.store.run_query("feature_set_now")[0]["feature_set_version"]
+    version = run.store.run_query("feature_set_now")[0]["feature_set_version"]
     versions = [
         {
             "model_version": saved[candidate.algorithm][0],

@@ -15,7 +15,7 @@ from clnm.errors import StoreError, UserError
 from clnm.store.catalog import add_comments
 from clnm.store.damage import DAMAGED, is_damage
 from clnm.store.manifest import Manifest
-from clnm.store.warehouse import Installation, Views, data_files, macro_names
+from clnm.store.warehouse import Installation, Past, Views, data_files, macro_names
 
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """The parts of a parsed statement that only read. `WITH t AS (COPY ...)` is a SELECT to the parser, and writes."""
@@ -50,7 +50,7 @@ def answer(installation: Installation, manifest: Manifest, question: str, as_of:
     with duckdb.connect() as connection:
         _demand_one_question(connection, question)
         connection.execute("SET python_enable_replacements = false")
-        views = Views(connection, installation, manifest, as_of=as_of)
+        views = Views(connection, installation, manifest, past=Past(as_of) if as_of else None)
         if _ON_THE_CATALOGUE.search(question):
             views.make_all()
         else:

@@ -22,7 +22,7 @@ from clnm.store.lock import hold_lock
 from clnm.store.manifest import Manifest, read_manifest
 from clnm.store.mirror import Mirror
 from clnm.store.tables import LINEAGE, TABLES
-from clnm.store.warehouse import Installation, Views, read_sql, relation_names, rows_of
+from clnm.store.warehouse import Installation, Past, Views, read_sql, relation_names, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +39,22 @@ class Store:
         outcome: str = "clnm",
         embedding_size: int | None = None,
         mirror: Mirror | None = None,
+        past: Past | None = None,
     ) -> None:
-        self.root, self._mirror = root, mirror
+        self.root, self._mirror, self._past = root, mirror, past
         self._installation = Installation(root, tuple(variables), outcome, embedding_size)
         self._connections: dict[bool, tuple[int, duckdb.DuckDBPyConnection, Views]] = {}
         atexit.register(self.close)
+
+    def looking_back(self, as_of: datetime, run_id: str) -> Store:
+        """The same store as known at `as_of`, with what the run that looks back has written."""
+        return Store(
+            self.root,
+            variables=self._installation.variables,
+            outcome=self._installation.outcome,
+            embedding_size=self._installation.embedding_size,
+            past=Past(as_of, run_id),
+        )
 
     @contextmanager
     def writer(self, *, run_id: str, command: str, started_at: datetime) -> Iterator[Writer]:
@@ -175,7 +186,7 @@ class Store:
                 return connection, views
             connection.close()
         connection = duckdb.connect()
-        views = Views(connection, self._installation, manifest, with_staged=with_staged)
+        views = Views(connection, self._installation, manifest, with_staged=with_staged, past=self._past)
         self._connections[with_staged] = (manifest.seq, connection, views)
         return connection, views
 

@@ -269,6 +269,7 @@ _TABLES = (
             Column(
                 "p_value", _REAL, "The center's combined p-value over its features (Simes), Holm-adjusted over centers."
             ),
+            Column("window_end", _MOMENT, "End of the current window."),
             Column("n_features_tested", _WHOLE, "Features with enough data on both sides."),
             Column("n_features_drifted", _WHOLE, "Features whose verdict is drift."),
             Column("n_new_cases", _WHOLE, "Cases acquired in the current window."),
@@ -365,6 +366,7 @@ _TABLES = (
         (
             Column("command", _TEXT, "The command."),
             Column("started_at", _MOMENT, "Start (UTC)."),
+            Column("as_of", _MOMENT, "The moment the run looked back to; its start where it did not."),
             Column("finished_at", _MOMENT, "End (UTC)."),
             Column("status", _TEXT, "done, or the exit code's name."),
             Column("counts", _TEXT, "What was done, as JSON."),

@@ -22,6 +22,10 @@ from clnm.store.tables import TABLES, Table
 
 _CLOCKS = ("known_at", "scored_at", "started_at", "last_seen_at", "last_raised_at", "first_seen_at")
 """When a row came to be known: the first of these that it has; a row without any counts from the start of its run."""
+_CONFIGURATION = ("centers",)
+"""What `clnm.toml` says holds for the past, too: a center that may not be trained on now is not trained on then."""
+_RUN_BEGAN = "try_strptime(run_id[:15], '%Y%m%dT%H%M%S')::TIMESTAMPTZ"
+"""A run that goes on, or was killed, has no row in `runs`; its name begins with its start, to the second."""
 LAYERS = ("staging", "views", "marts")
 """The folders of `sql/` that hold relations; each reads those before it."""
 _IF_MOVED = "if-moved-run-clnm-store-catalog"
@@ -86,10 +90,18 @@ def layer_names(layer: str) -> list[str]:
     return sorted(path.name[:-4] for path in resources.files(f"sql.{layer}").iterdir() if path.name.endswith(".sql"))
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A moment looked back to: rows that were not known then are hidden, but for those of the run that looks back."""
+
+    as_of: datetime
+    run_id: str = ""
+
+
 class Views:
     """The relations over one state, each made with those it reads when a question first names it.
 
-    `with_staged` adds the rows that wait for the gate; `as_of` hides every row that was not known then.
+    `with_staged` adds the rows that wait for the gate; `past` hides every row that was not known then.
     """
 
     def __init__(
@@ -99,18 +111,18 @@ class Views:
         manifest: Manifest,
         *,
         with_staged: bool = False,
-        as_of: datetime | None = None,
+        past: Past | None = None,
     ) -> None:
         connection.execute("SET TimeZone = 'UTC'")
         self._connection, self._installation, self._manifest = connection, installation, manifest
-        self._with_staged, self._as_of = with_staged, as_of
+        self._with_staged, self._past = with_staged, past
         self._relations = {
             name: read_sql(layer, name, outcome=installation.outcome, embedding_size=installation.embedding_size)
             for layer in LAYERS
             for name in layer_names(layer)
         }
         self._made: set[str] = set()
-        self._later_runs = _later_runs(connection, self._union("runs"), as_of) if as_of else ""
+        self._later_runs = _later_runs(connection, self._union("runs"), past) if past else ""
 
     def make_all(self) -> None:
         """Every relation."""
@@ -140,7 +152,7 @@ class Views:
         self._made.add(name)
 
     def _make_raw(self, name: str) -> None:
-        where = f" WHERE {_was_known(TABLES[name], self._later_runs, self._as_of)}" if self._as_of else ""
+        where = f" WHERE {_was_known(TABLES[name], self._later_runs, self._past)}" if self._past else ""
         with reading():
             self._connection.execute(f"CREATE VIEW raw_{name} AS FROM ({self._union(name)}){where}")
 
@@ -148,15 +160,9 @@ class Views:
         return union_of(self._installation, self._manifest, TABLES[name], with_staged=self._with_staged)
 
 
-def build_views(
-    connection: duckdb.DuckDBPyConnection,
-    installation: Installation,
-    manifest: Manifest,
-    *,
-    as_of: datetime | None = None,
-) -> None:
-    """Create every relation: raw files, then staging, views and marts; `as_of` hides what was not known then."""
-    Views(connection, installation, manifest, as_of=as_of).make_all()
+def build_views(connection: duckdb.DuckDBPyConnection, installation: Installation, manifest: Manifest) -> None:
+    """Create every relation: raw files, then staging, views and marts."""
+    Views(connection, installation, manifest).make_all()
 
 
 def relation_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -201,20 +207,23 @@ def _sources(installation: Installation, manifest: Manifest, table: Table, *, wi
         yield _read(paths, is_partitioned=False)
 
 
-def _later_runs(connection: duckdb.DuckDBPyConnection, runs: str, as_of: datetime) -> str:
-    """The runs that began after `as_of`, as a list of SQL."""
-    later = rows_of(connection, f"FROM ({runs}) WHERE started_at > TIMESTAMPTZ '{as_of.isoformat()}'")
-    return ", ".join(f"'{quoted(row['run_id'])}'" for row in later)
+def _later_runs(connection: duckdb.DuckDBPyConnection, runs: str, past: Past) -> str:
+    """The runs that began later, as a list of SQL."""
+    later = rows_of(connection, f"FROM ({runs}) WHERE started_at > TIMESTAMPTZ '{past.as_of.isoformat()}'")
+    return ", ".join(f"'{quoted(row['run_id'])}'" for row in later if row["run_id"] != past.run_id)
 
 
-def _was_known(table: Table, later_runs: str, as_of: datetime) -> str:
-    """The condition that hides what was not known at `as_of`: changes of state that came later among it."""
-    names = [column.name for column in table.columns]
+def _was_known(table: Table, later_runs: str, past: Past) -> str:
+    """The condition that hides what was not known then: changes of state that came later among it."""
+    names, moment = [column.name for column in table.columns], f"TIMESTAMPTZ '{past.as_of.isoformat()}'"
+    if table.name in _CONFIGURATION:
+        return "TRUE"
     clock = next((name for name in _CLOCKS if name in names), None)
     if clock is None:
-        return f"run_id IS NULL OR NOT list_contains([{later_runs}]::VARCHAR[], run_id)"
+        is_later = f"list_contains([{later_runs}]::VARCHAR[], run_id) OR coalesce({_RUN_BEGAN} > {moment}, FALSE)"
+        return f"run_id IS NULL OR run_id = '{quoted(past.run_id)}' OR NOT ({is_later})"
     later = f"greatest({clock}, resolved_at)" if "resolved_at" in names else clock
-    return f"{later} <= TIMESTAMPTZ '{as_of.isoformat()}'"
+    return f"{later} <= {moment}"
 
 
 def _read(paths: Sequence[str], *, is_partitioned: bool) -> str:

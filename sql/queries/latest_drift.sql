@@ -1,5 +1,5 @@
 -- Grain: one row per center and feature, of the latest monitoring run
 SELECT *
 FROM drift
-WHERE commit_seq = (SELECT max(latest.commit_seq) FROM drift AS latest)
+WHERE is_latest
 ORDER BY center, feature

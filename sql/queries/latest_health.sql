@@ -8,5 +8,5 @@ SELECT
     n_new_cases,
     n_quarantined
 FROM center_health
-WHERE commit_seq = (SELECT max(latest.commit_seq) FROM center_health AS latest)
+WHERE is_latest
 ORDER BY center

@@ -1,6 +1,7 @@
 -- Grain: one row per ROI of a center that lacks features of the current sets and is not in quarantine
 -- Reads: staged
--- A mask that was drawn again has a later known_at than the features of the old one. A backfill that is tried again inside
+-- A mask that was drawn again has a later known_at than the features of the old one, and its pixels are the ones that are
+-- kept: looking back it is left alone. A backfill that is tried again inside
 -- one run goes on where it was: what that run has computed is not computed twice.
 WITH set_aside AS (
     SELECT item_key
@@ -18,7 +19,10 @@ wanted AS (
             FALSE
         ) AS is_again
     FROM rois
-    WHERE center = $center AND roi_key NOT IN (SELECT set_aside.item_key FROM set_aside)
+    WHERE
+        center = $center
+        AND known_at <= $as_of::TIMESTAMPTZ
+        AND roi_key NOT IN (SELECT set_aside.item_key FROM set_aside)
 ),
 
 needs AS (

@@ -27,7 +27,7 @@ verdicts AS (
         center,
         verdict
     FROM center_health
-    WHERE commit_seq = (SELECT max(latest.commit_seq) FROM center_health AS latest)
+    WHERE is_latest
 )
 
 SELECT

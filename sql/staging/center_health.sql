@@ -1,3 +1,9 @@
 -- Grain: one row per run and center
-SELECT *
+-- Column: is_latest: Whether it is of the monitoring run that looked at the latest window.
+SELECT
+    *,
+    commit_seq = (
+        SELECT max_by(ends.commit_seq, (coalesce(ends.window_end, '-infinity'), ends.commit_seq))
+        FROM raw_center_health AS ends
+    ) AS is_latest
 FROM raw_center_health

@@ -11,7 +11,7 @@ from clnm.store.tables import TABLES
 from tests.store_rows import DAY_0, LINEAGE, day, open_store, open_writer, table_of
 
 ROWS, COMMITS, MOMENTS = 25_000, 4, 9
-"""Rows of each relation, the commits they come in, and the moments they became known at: 100,000 rows, full of ties."""
+"""Rows of each relation, the commits they come in, and the moments they became known at: 125,000 rows, full of ties."""
 PATIENTS, ROIS = 1_500, 4_000
 ASKED = [DAY_0 - timedelta(days=1), *(day(number) for number in (0, 3, MOMENTS - 1)), day(3) + timedelta(hours=1)]
 LONG_AGO = DAY_0 - timedelta(days=9999)
@@ -65,7 +65,14 @@ def random_rows(seed):
         }
         for number, (roi, version, moment) in enumerate(zip(draw(ROIS), draw(2), times, strict=True))
     ]
-    return {"rois": rois, "clinical": answers, "outcomes": answers[::-1], "radiomics": features}
+    embeddings = [row | {"embedding": [row["mean"], 1.0]} for row in features[::-1]]
+    return {
+        "rois": rois,
+        "clinical": answers,
+        "outcomes": answers[::-1],
+        "radiomics": features,
+        "deep": [{name: row[name] for name in row if name != "mean"} for row in embeddings],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,8 @@ def written(tmp_path_factory):
                     batch.stage(relation, "C1", table_of(relation, part, **more.get(relation, {})))
             with writer.commit(replace(LINEAGE, run_id=f"run-{number}")) as batch:
                 batch.publish("C1")
+                if number == 0:
+                    batch.append("centers", table_of("centers", [{"center": "C1", "role": "train"}]))
     with_commit = {
         relation: [row | {"commit": index % COMMITS} for index, row in enumerate(content)]
         for relation, content in rows.items()
@@ -137,18 +146,45 @@ def test_cases_as_of_are_those_of_brute_force(written, as_of):
     assert (len(found) > 1000) == (as_of >= DAY_0)
 
 
-@pytest.mark.parametrize("as_of", ASKED, ids=str)
-def test_features_as_of_are_those_of_brute_force(written, as_of):
-    store, rows = written
-    question = "SELECT roi_key, mean, known_at FROM features_as_of(TIMESTAMPTZ '{}') ORDER BY ALL"
-    found = [tuple(row.values()) for row in store.ask(question.format(as_of.isoformat())).to_pylist()]
-    known = [row for row in rows["radiomics"] if row["known_at"] <= as_of]
+def vectors_by_brute_force(rows, as_of):
+    """By ROI: the latest row of the feature set that was computed last."""
+    known = [row for row in rows if row["known_at"] <= as_of]
     newest = max(((row["commit"], row["computed_at"], row["feature_set_version"]) for row in known), default=(0, 0, ""))
     of_set = [row for row in known if row["feature_set_version"] == newest[2]]
-    wanted = latest(
+    return latest(
         of_set, lambda row: row["roi_key"], lambda row: (row["known_at"], row["commit"], row["computed_at"]), as_of
     )
-    assert found == sorted((row["roi_key"], row["mean"], row["known_at"]) for row in wanted.values())
+
+
+@pytest.mark.parametrize("as_of", ASKED, ids=str)
+@pytest.mark.parametrize(
+    ("macro", "relation", "column"),
+    [("features_as_of", "radiomics", "mean"), ("embeddings_as_of", "deep", "embedding")],
+    ids=["features", "embeddings"],
+)
+def test_features_and_embeddings_as_of_are_those_of_brute_force(written, macro, relation, column, as_of):
+    store, rows = written
+    question = f"SELECT roi_key, {column}, known_at FROM {macro}(TIMESTAMPTZ '{as_of.isoformat()}') ORDER BY ALL"
+    found = [tuple(row.values()) for row in store.ask(question).to_pylist()]
+    wanted = vectors_by_brute_force(rows[relation], as_of).values()
+    assert found == sorted((row["roi_key"], row[column], row["known_at"]) for row in wanted)
+    assert (len(found) > 1000) == (as_of >= DAY_0)
+
+
+@pytest.mark.parametrize("as_of", ASKED, ids=str)
+def test_the_training_frame_is_that_of_brute_force(written, as_of):
+    store, rows = written
+    question = f"SELECT case_key, roi_key, age, clnm, mean, embedding FROM training_frame(TIMESTAMPTZ '{as_of}')"
+    found = [tuple(row.values()) for row in store.ask(f"{question} ORDER BY case_key").to_pylist()]
+    features = vectors_by_brute_force(rows["radiomics"], as_of)
+    embeddings = vectors_by_brute_force(rows["deep"], as_of)
+    wanted = [
+        (case, roi, age, outcome, features.get(roi, {}).get("mean"), embeddings.get(roi, {}).get("embedding"))
+        for case, roi, _, age, outcome, _ in cases_by_brute_force(rows, as_of)
+        if outcome is not None
+    ]
+    assert found == sorted(wanted, key=lambda row: row[0])
+    assert (len(found) > 500) == (as_of >= DAY_0)
 
 
 def test_what_is_known_now_is_what_is_known_at_the_end_of_time(written):
@@ -159,12 +195,32 @@ def test_what_is_known_now_is_what_is_known_at_the_end_of_time(written):
     assert found == sorted(row[:2] + row[3:4] for row in cases_by_brute_force(rows, day(9999)))
 
 
-def test_asking_as_of_t_and_the_macro_of_t_agree(written):
+@pytest.mark.parametrize(
+    ("relation", "macro", "key"),
+    [
+        ("cases", "cases_as_of", "case_key"),
+        ("radiomics", "features_as_of", "roi_key"),
+        ("deep", "embeddings_as_of", "roi_key"),
+    ],
+)
+def test_asking_as_of_t_and_the_macro_of_t_agree(written, relation, macro, key):
     store, _ = written
-    columns = "SELECT * EXCLUDE (role) FROM"
-    moment = day(4).isoformat()
-    by_macro = store.ask(f"{columns} cases_as_of(TIMESTAMPTZ '{moment}') ORDER BY case_key")
-    assert store.ask(f"{columns} cases ORDER BY case_key", as_of=day(4)).equals(by_macro)
+    by_macro = store.ask(f"FROM {macro}(TIMESTAMPTZ '{day(4)}') ORDER BY {key}")
+    asked = store.ask(f"FROM {relation} ORDER BY {key}", as_of=day(4))
+    assert asked.to_pylist() == by_macro.to_pylist()
+    assert asked.num_rows > 1000
+
+
+@pytest.mark.parametrize("relation", ["rois", "clinical", "outcomes"])
+def test_every_relation_as_of_t_is_that_of_brute_force(written, relation):
+    store, rows = written
+    keys = ("roi_key",) if relation == "rois" else ("patient_key", "study_key")
+    order = (lambda row: (row["known_at"], row["commit"], row["mask_sha256"])) if relation == "rois" else in_time
+    wanted = latest(rows[relation], lambda row: tuple(row[name] for name in keys), order, day(4))
+    listed = ", ".join((*keys, "known_at", "acquired_at"))
+    found = [tuple(row.values()) for row in store.ask(f"SELECT {listed} FROM {relation}", as_of=day(4)).to_pylist()]
+    by_hand = [(*key, row["known_at"], row["acquired_at"]) for key, row in wanted.items()]
+    assert sorted(found, key=str) == sorted(by_hand, key=str)
 
 
 def test_every_row_of_every_commit_is_kept(written):
