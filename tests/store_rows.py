@@ -108,6 +108,8 @@ def answers(store, question, **options):
 
 
 def _plain(name, kind):
+    if name == "stage_ms":
+        return "{}"
     if pa.types.is_string(kind):
         return f"{name}-0"
     if pa.types.is_timestamp(kind):

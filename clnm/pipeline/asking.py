@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +17,9 @@ from clnm.errors import UserError
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.run import open_run, rows
 from clnm.store.warehouse import LAYERS, layer_names
+
+_MISSING = "-"
+"""In a table for people."""
 
 
 def ask(config: Path, question: str, *, as_of: datetime | None = None) -> pa.Table:
@@ -34,19 +39,25 @@ def complete_question(begun: str) -> list[str]:
 
 
 def write_answer(answer: pa.Table, fmt: str, output: Path | None, stream: TextIO) -> None:
-    """The answer as table, csv, json or parquet, to a file or to `stream`."""
-    if fmt == "parquet":
-        if output is None:
-            raise UserError("--format parquet needs a file: add -o answer.parquet")
-        import pyarrow.parquet as pq
+    """The answer as table, csv, json or parquet, to a file or to `stream`.
 
-        pq.write_table(answer, output)
-        return
-    text = _text(answer, fmt)
+    Raises:
+        UserError: Parquet without a file, or a file that cannot be written.
+    """
     if output is None:
-        stream.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+        if fmt == "parquet":
+            raise UserError("--format parquet needs a file: add -o answer.parquet")
+        stream.write(_text(answer, fmt))
+        return
+    try:
+        if fmt == "parquet":
+            import pyarrow.parquet as pq
+
+            pq.write_table(answer, output)
+        else:
+            output.write_text(_text(answer, fmt), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"-o {output} cannot be written: {os.strerror(error.errno or errno.EIO)}") from None
 
 
 def list_set_aside(config: Path) -> list[dict[str, Any]]:
@@ -110,12 +121,14 @@ def _path_of(installation: Installation, row: dict[str, Any]) -> str | None:
 def _text(answer: pa.Table, fmt: str) -> str:
     if fmt == "json":
         return json.dumps(_plain(answer.to_pylist()), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    frame = answer.to_pandas()
+    frame = answer.to_pandas(integer_object_nulls=True)
     if fmt == "csv":
         return frame.to_csv(index=False)
     for name in frame.select_dtypes("datetimetz"):
         frame[name] = frame[name].dt.tz_convert(UTC).dt.strftime("%Y-%m-%d %H:%M")
-    return frame.to_string(index=False, na_rep="-", max_rows=None) + "\n" if len(frame.columns) else ""
+    for name in frame.select_dtypes("object"):
+        frame[name] = frame[name].where(frame[name].notna(), _MISSING)
+    return frame.to_string(index=False, na_rep=_MISSING, max_rows=None) + "\n" if len(frame.columns) else ""
 
 
 def _plain(value: Any) -> Any:

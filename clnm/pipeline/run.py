@@ -53,6 +53,8 @@ class Run:
     stack: ExitStack
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
     complaints: list[UserError] = field(default_factory=list)
+    spent_s: dict[str, float] = field(default_factory=dict)
+    """Seconds by stage."""
     _cluster: cluster.Handle | None = None
 
     @property
@@ -158,6 +160,7 @@ def _record(run: Run, status: str) -> None:
         "finished_at": datetime.now(UTC),
         "status": status,
         "counts": json.dumps(run.counts, sort_keys=True),
+        "stage_ms": json.dumps({stage: round(1000 * seconds) for stage, seconds in run.spent_s.items()}),
     }
     with run.commit() as batch:
         batch.append("runs", rows("runs", [row]))

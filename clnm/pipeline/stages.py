@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,10 +55,13 @@ SINGLE: dict[str, Stage] = {stage.name: stage for stage in (INGEST, EXTRACT, CHE
 
 def perform(run: Run, stage: Stage, center: str | None = None) -> None:
     """One stage (of one center). What the user has to mend is kept for the end of the run; the rest goes on."""
+    began = time.monotonic()
     try:
         stage.perform(run, center)
     except UserError as error:
         run.complain(error)
+    finally:
+        run.spent_s[stage.name] = run.spent_s.get(stage.name, 0.0) + time.monotonic() - began
 
 
 def perform_all(run: Run, stages: Iterable[Stage]) -> None:

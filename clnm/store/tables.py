@@ -370,6 +370,7 @@ _TABLES = (
             Column("finished_at", _MOMENT, "End (UTC)."),
             Column("status", _TEXT, "done, or the exit code's name."),
             Column("counts", _TEXT, "What was done, as JSON."),
+            Column("stage_ms", _TEXT, "How long each stage took, in milliseconds, as JSON."),
         ),
     ),
 )

@@ -18,7 +18,7 @@ from clnm.simulate import parse_drift, simulate_archive
 from tests.flows.archives import SMALL_RADIOMICS
 
 UNTIL = datetime.combine(datetime.now(UTC).date(), time(), tzinfo=UTC)
-PER_RUN = {"runs", "run_costs", "drift", "center_health", "performance", "check_results", "alerts"}
+PER_RUN = {"runs", "run_costs", "stage_costs", "drift", "center_health", "performance", "check_results", "alerts"}
 
 pytestmark = pytest.mark.long
 

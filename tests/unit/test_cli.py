@@ -1,5 +1,6 @@
 """The command line's promises: quick help, an example to paste for each command, sentences and exit codes."""
 
+import csv
 import io
 import json
 import os
@@ -11,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 
 from clnm.cli import asking, models, setting_up, stages, store
 from clnm.cli.app import app, parse_moment, table
+from clnm.errors import UserError
 from clnm.pipeline.asking import write_answer
 
 REGISTERED = (asking, models, setting_up, stages, store)
@@ -142,3 +145,56 @@ def test_an_answer_as_json_has_every_digit_and_null_for_what_is_no_number():
     }
     assert second == {"p_value": None, "count": None, "at": None, "embedding": []}
     assert third["count"] == 2**60
+
+
+ANSWER = pa.table(
+    {
+        "center": ["C1", 'C"2, north', None],
+        "cases": pa.array([3, None, 2**60]),
+        "mean": [0.1, float("nan"), 1.2345678901234567e-13],
+        "clnm": [True, None, False],
+        "at": pa.array([datetime(2025, 3, 1, 10, 15, tzinfo=UTC), None, None], pa.timestamp("us", "UTC")),
+    }
+)
+
+
+def test_an_answer_as_csv_has_every_digit_and_nothing_for_what_is_missing():
+    stream = io.StringIO()
+    write_answer(ANSWER, "csv", None, stream)
+    header, *rows = csv.reader(io.StringIO(stream.getvalue()))
+    assert header == ANSWER.column_names
+    assert rows == [
+        ["C1", "3", "0.1", "True", "2025-03-01 10:15:00+00:00"],
+        ['C"2, north', "", "", "", ""],
+        ["", str(2**60), repr(1.2345678901234567e-13), "False", ""],
+    ]
+
+
+def test_an_answer_as_a_table_shows_what_is_missing_as_a_dash():
+    stream = io.StringIO()
+    write_answer(ANSWER, "table", None, stream)
+    header, first, second, third = (line.split() for line in stream.getvalue().splitlines())
+    assert header == ANSWER.column_names
+    assert first == ["C1", "3", "1.000000e-01", "True", "2025-03-01", "10:15"]
+    assert second == ['C"2,', "north", "-", "-", "-", "-"]
+    assert third[0] == "-"
+    assert str(2**60) in third
+
+
+def test_an_answer_as_parquet_is_the_answer(tmp_path):
+    write_answer(ANSWER, "parquet", tmp_path / "answer.parquet", io.StringIO())
+    assert pq.read_table(tmp_path / "answer.parquet").to_pylist()[0] == ANSWER.to_pylist()[0]
+    assert pq.read_schema(tmp_path / "answer.parquet") == ANSWER.schema
+
+
+@pytest.mark.parametrize("fmt", ["table", "csv", "json", "parquet"])
+def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path, fmt):
+    with pytest.raises(UserError, match="cannot be written: (No such file|Is a directory)"):
+        write_answer(ANSWER, fmt, tmp_path / "nowhere" / "answer", io.StringIO())
+    with pytest.raises(UserError, match="cannot be written: Is a directory"):
+        write_answer(ANSWER, fmt, tmp_path, io.StringIO())
+
+
+def test_parquet_to_a_terminal_is_refused():
+    with pytest.raises(UserError, match="needs a file"):
+        write_answer(ANSWER, "parquet", None, io.StringIO())
