@@ -22,7 +22,7 @@ class AlertKind(StrEnum):
     DEGRADATION = "degradation"
     """Performance fell."""
     INTAKE = "intake"
-    """A batch is held, or too many files were set aside."""
+    """A batch is held, too many files were set aside, or nothing came for long."""
 
 
 @dataclass(frozen=True, slots=True)

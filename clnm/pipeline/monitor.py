@@ -50,7 +50,9 @@ def monitor(run: Run) -> None:
     )
     alerts: Sequence[AlertRow] = ()
     if not run.is_past:  # what was wrong then is no news of today
-        alerts = update_alerts(result.health, performance, store.run_query("open_alerts"), now=run.started_at)
+        alerts = update_alerts(
+            result.health, performance, store.run_query("open_alerts"), now=run.started_at, intake=_intake(run)
+        )
     quarantined = {row["center"]: row["items"] for row in store.run_query("open_quarantine_counts")}
     health = [
         {**asdict(row), "window_end": run.as_of, "n_quarantined": quarantined.get(row.center, 0)}
@@ -64,6 +66,16 @@ def monitor(run: Run) -> None:
     for row in result.health:
         told = {"verdict": row.verdict.value, "drifted": row.n_features_drifted, "tested": row.n_features_tested}
         run.count("monitor", row.center, told)
+
+
+def _intake(run: Run) -> dict[str, str | None]:
+    """What is wrong with each center's intake, if anything."""
+    from clnm.drift.intake import CenterIntake, complaint
+
+    held = {row["center"] for row in run.store.run_query("latest_critical_findings")} & set(run.store.manifest().staged)
+    seen = run.store.run_query("intake_by_center", as_of=run.as_of)
+    limit = run.installation.settings.quality.max_quarantined_fraction
+    return {row["center"]: complaint(CenterIntake(**row, is_held=row["center"] in held), limit) for row in seen}
 
 
 def _training_cases(run: Run) -> set[str]:

@@ -1,15 +1,41 @@
 -- Grain: one row per staged embedding of a center
 -- Reads: staged
 -- What is not a number counts as infinite, what is empty as nothing: an expectation passes over both in silence.
-WITH norms AS (
+-- Embeddings are compared with those of the center's other pictures by the same network: one that came twice is told by
+-- its file, so here it is another picture that looks alike to the last bit.
+WITH embeddings AS (
     SELECT
-        coalesce(sqrt(list_sum([x * x FOR x IN embedding])), 0) AS norm,
-        count(DISTINCT len(embedding)) OVER () AS lengths
-    FROM raw_deep
-    WHERE center = $center AND commit_seq IS NULL
+        deep.embedding,
+        deep.commit_seq,
+        hash(deep.feature_set_version, deep.embedding) AS look,
+        images.sha256
+    FROM raw_deep AS deep
+    LEFT JOIN rois ON deep.roi_key = rois.roi_key
+    LEFT JOIN images ON rois.image_key = images.image_key
+    WHERE deep.center = $center
+),
+
+looks AS (
+    SELECT
+        look,
+        count(DISTINCT sha256) AS pictures
+    FROM embeddings
+    GROUP BY look
+),
+
+staged AS (
+    SELECT
+        coalesce(sqrt(list_sum([x * x FOR x IN embeddings.embedding])), 0) AS norm,
+        count(DISTINCT len(embeddings.embedding)) OVER () AS lengths,
+        looks.pictures
+    FROM embeddings
+    INNER JOIN looks ON embeddings.look = looks.look
+    WHERE embeddings.commit_seq IS NULL
 )
 
 SELECT
-    if(isnan(norms.norm), 'infinity'::DOUBLE, norms.norm) AS norm,
-    norms.lengths
-FROM norms
+    if(isnan(norm), 'infinity'::DOUBLE, norm) AS norm,
+    lengths,
+    pictures,
+    if(count(*) OVER () >= 10, avg((pictures > 1)::INTEGER) OVER (), 0) AS alike_fraction
+FROM staged

@@ -3,6 +3,8 @@
 -- A value that is missing or not a number is bad; missing for want of a spacing is not. The batch is compared with the
 -- center's latest 500 ROIs of the same feature set version, and one bad value in a hundred beside them.
 -- A column without any value in this version is of another one: a feature that the parameters no longer ask for.
+-- A feature is the same for every ROI where ten staged ones say one value: held against 20 ROIs of before, or, as nothing
+-- may be known of before, where half of the features do so at once.
 -- The wide table is named once: to open its 1,500 columns takes longer than to read them.
 WITH latest AS (
     SELECT
@@ -42,17 +44,48 @@ cells AS (
     SELECT *
     FROM features UNPIVOT INCLUDE NULLS (value FOR feature IN (COLUMNS(* EXCLUDE (is_staged, has_spacing))))
     WHERE (value IS NOT NULL OR has_spacing) AND feature <> 'no_feature'
+),
+
+counts AS (
+    SELECT
+        feature,
+        count(*) FILTER (WHERE is_staged) AS rows_now,
+        count(*) FILTER (WHERE is_staged AND NOT coalesce(isfinite(value), FALSE)) AS bad_now,
+        count(*) FILTER (WHERE NOT is_staged) AS rows_before,
+        count(*) FILTER (WHERE NOT is_staged AND NOT coalesce(isfinite(value), FALSE)) AS bad_before,
+        coalesce(avg((NOT isfinite(value))::INTEGER) FILTER (WHERE is_staged), 0) AS nonfinite_fraction,
+        count(value) AS values_there,
+        coalesce(bool_and(value = 0), FALSE) AS is_zero,
+        min(value) FILTER (WHERE is_staged) AS lowest_now,
+        count(value) FILTER (WHERE is_staged) >= 10
+        AND min(value) FILTER (WHERE is_staged) = max(value) FILTER (WHERE is_staged) AS is_same_now,
+        list(value) FILTER (WHERE NOT is_staged) AS values_before
+    FROM cells
+    GROUP BY feature
+),
+
+judged AS (
+    SELECT
+        *,
+        len(list_filter(values_before, LAMBDA before: before = lowest_now)) AS same_before
+    FROM counts
+    WHERE rows_now > 0 AND values_there > 0
 )
 
 SELECT
     feature,
-    count(*) FILTER (WHERE is_staged) AS bad_of,
-    count(*) FILTER (WHERE is_staged AND NOT coalesce(isfinite(value), FALSE)) AS bad_count,
-    count(*) FILTER (WHERE NOT is_staged) + 100 AS bad_of_before,
-    count(*) FILTER (WHERE NOT is_staged AND NOT coalesce(isfinite(value), FALSE)) + 1 AS bad_count_before,
-    coalesce(avg((NOT isfinite(value))::INTEGER) FILTER (WHERE is_staged), 0) AS nonfinite_fraction,
-    (count(*) >= 10 AND coalesce(bool_and(value = 0), FALSE))::INTEGER AS is_all_zero
-FROM cells
-GROUP BY feature
-HAVING bool_or(is_staged) AND count(value) > 0
+    rows_now AS bad_of,
+    bad_now AS bad_count,
+    rows_before + 100 AS bad_of_before,
+    bad_before + 1 AS bad_count_before,
+    if(is_same_now AND rows_before >= 20, rows_now, NULL) AS same_count,
+    rows_now AS same_of,
+    coalesce(same_before, 0) AS same_count_before,
+    rows_before AS same_of_before,
+    -- of ten features at least, those that are the same for every ROI and were not so before
+    if(count(*) OVER () >= 10, avg((is_same_now AND coalesce(same_before, 0) < greatest(rows_before, 1))::INTEGER) OVER (), 0)
+        AS same_fraction,
+    nonfinite_fraction,
+    (rows_now + rows_before >= 10 AND is_zero)::INTEGER AS is_all_zero
+FROM judged
 ORDER BY feature

@@ -315,6 +315,45 @@ def test_a_new_variable_may_begin_with_one_value_and_go_on_with_it(tmp_path):
             batch.publish(CENTER)
 
 
+def test_a_feature_that_is_suddenly_the_same_for_every_roi_is_held(tmp_path):
+    store = open_store(tmp_path / "store")
+    with open_writer(store) as writer, writer.commit(LINEAGE) as batch:
+        for number in range(30):
+            stage_cases(batch, CENTER, [number], day(0), value=float(number))
+    with open_writer(store) as writer, writer.commit(LINEAGE) as batch:
+        batch.publish(CENTER)
+    stage(store, [case_tables(CENTER, number, day(1), value=7.0) for number in range(30, 60)])
+    verdict, failed = check(store)
+    assert verdict is GateVerdict.HOLD
+    told = {(result.relation, result.expectation, result.severity) for result in failed}
+    assert told == {("radiomics", "expect_column_values_to_be_between(same_chance)", Severity.CRITICAL)}
+    assert all(name in failed[0].observed for name in FEATURES)
+
+
+@pytest.mark.parametrize(("same", "held"), [(5, False), (6, True)])
+def test_a_first_night_whose_features_are_mostly_the_same_for_every_roi_is_held(tmp_path, same, held):
+    """Of ten features some say one value, and nothing of before tells whether they always did."""
+    store = open_store(tmp_path / "store")
+    names = [f"original_firstorder_{number}" for number in range(10)]
+    tables = [case_tables(CENTER, number, day(1), features=names, value=float(number)) for number in range(12)]
+    for case in tables:
+        case["radiomics"] = altered(case["radiomics"], **dict.fromkeys(names[:same], 3.0))
+    stage(store, tables)
+    assert (check(store)[0] is GateVerdict.HOLD) == held
+
+
+def test_another_picture_with_the_same_embedding_is_said_and_half_of_them_are_held(store):
+    tables = [case_tables(CENTER, number, day(1)) for number in range(10, 22)]
+    for count, verdict in ((1, GateVerdict.WARN), (7, GateVerdict.HOLD)):
+        for case in tables[1 : count + 1]:
+            case["deep"] = altered(case["deep"], embedding=tables[0]["deep"].to_pylist()[0]["embedding"])
+        stage(store, tables)
+        found, failed = check(store)
+        assert (found, {result.relation for result in failed}) == (verdict, {"deep"})
+        with open_writer(store, "run-3") as writer, writer.commit(LINEAGE) as batch:
+            batch.drop(CENTER)
+
+
 def test_a_whole_clean_batch_is_published(store):
     stage(store, [case_tables(CENTER, number, day(1), value=float(number)) for number in range(10, 15)])
     verdict, failed = check(store)
