@@ -164,6 +164,20 @@ def show_held() -> None:
     )
 
 
+@check.command("docs")
+def write_docs(directory: Annotated[Path, typer.Argument(help="A new or empty folder outside the store.")]) -> None:
+    """Great Expectations' Data Docs of every suite and of what is staged now, as pages that need no network.
+
+    A folder that is not empty, or cannot be written, ends it with exit 2. What the gate would hold does not: exit 0.
+
+    Example: clnm check docs data-docs
+    """
+    from clnm.pipeline.check import write_docs as write
+
+    result = write(options.config, directory)
+    show(result, lambda: [f"{result['index']}: {result['pages']} pages, {result['tables']} staged tables"])
+
+
 @check.command("release")
 def release_held(
     center: Annotated[str, typer.Argument(help="The center whose batch to publish in spite of its findings.")],

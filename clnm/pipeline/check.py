@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,11 +59,44 @@ def check_center(run: Run, center: str) -> None:
 
 def look_at(store: Store, center: str) -> list[CheckResult]:
     """What the suites say of `center`'s staged rows, table by table."""
-    from clnm.quality.suites import read_suites, run_suite
+    from clnm.quality.suites import run_suite
+
+    return [result for suite, frame in _summaries(store, center) for result in run_suite(suite, frame, center)]
+
+
+def write_docs(config: Path, directory: Path) -> dict[str, Any]:
+    """Great Expectations' Data Docs of all suites and of what is staged now; reads alone, without the lock.
+
+    Raises:
+        UserError: the folder is not empty, lies in the store, or cannot be written.
+    """
+    from clnm.quality.docs import StagedTable, make_folder, render_site, write_site
+    from clnm.quality.suites import read_suites
+
+    installation = open_installation(config)
+    store = installation.store
+    if directory.resolve().is_relative_to(installation.root.resolve()):
+        raise UserError("the store keeps its folder to itself; name a folder outside of it")
+    make_folder(directory)
+    manifest = store.manifest()
+    tables = [
+        StagedTable(center, suite, frame)
+        for center in sorted(manifest.staged)
+        for suite, frame in _summaries(store, center)
+    ]
+    pages = render_site(read_suites(), tables, state=manifest.seq, as_of=datetime.now(UTC))
+    write_site(pages, directory)
+    return {"index": str(directory / "index.html"), "pages": len(pages), "tables": len(tables)}
+
+
+def _summaries(store: Store, center: str) -> Iterator[tuple[Suite, pd.DataFrame]]:
+    """Each suite whose table has staged rows of `center`, and what it is run over."""
+    from clnm.quality.suites import read_suites
 
     staged = store.manifest().staged.get(center, {})
-    suites = [suite for suite in read_suites() if suite.name in staged]
-    return [result for suite in suites for result in run_suite(suite, _summary(store, suite, center), center)]
+    for suite in read_suites():
+        if suite.name in staged:
+            yield suite, _summary(store, suite, center)
 
 
 def _staged(store: Store, center: str) -> int:

@@ -92,32 +92,58 @@ def run_suite(suite: Suite, frame: pd.DataFrame, center: str) -> list[CheckResul
     """The suite's results over one center's summary. An empty summary holds nothing against anyone."""
     if frame.empty or not suite.expectations:
         return []
+    return read_outcome(suite, validate(suite, frame), center)
+
+
+def validate(suite: Suite, frame: pd.DataFrame) -> Any:
+    """Great Expectations' own outcome over a summary with rows: a result for each expectation, in the suite's order.
+
+    Raises:
+        ConfigurationError: an expectation was not taken, or cannot be computed over the summary.
+    """
+    batch = _batches(suite.name).get_batch(batch_parameters={"dataframe": add_chances(frame)})
+    result_format = {"result_format": "SUMMARY", "partial_unexpected_count": _AT_MOST_NAMED}
+    if suite.names:
+        result_format["unexpected_index_column_names"] = [suite.names]
+    outcome = batch.validate(build_suite(suite), result_format=result_format)
+    for expectation, result in zip(suite.expectations, outcome.results, strict=True):
+        if "raised_exception': True" in str(result.exception_info):  # flat, or once for each metric
+            raise ConfigurationError(
+                f"expectations/{suite.name}.json: {_title(expectation)} cannot be computed over {suite.query}"
+            )
+    return outcome
+
+
+def build_suite(suite: Suite) -> Any:
+    """The suite as Great Expectations' own.
+
+    Raises:
+        ConfigurationError: it did not take every expectation.
+    """
     import great_expectations as gx
 
     built = gx.ExpectationSuite(name=suite.name, expectations=[_for_library(e) for e in suite.expectations])
     if len(built.expectations) != len(suite.expectations):
         raise ConfigurationError(f"expectations/{suite.name}.json: Great Expectations did not take every expectation")
-    batch = _batches(suite.name).get_batch(batch_parameters={"dataframe": add_chances(frame)})
-    result_format = {"result_format": "SUMMARY", "partial_unexpected_count": _AT_MOST_NAMED}
-    if suite.names:
-        result_format["unexpected_index_column_names"] = [suite.names]
-    outcome = batch.validate(built, result_format=result_format)
-    return [
-        _result(suite, center, expectation, result)
-        for expectation, result in zip(suite.expectations, outcome.results, strict=True)
-    ]
+    return built
+
+
+def concerned(result: Mapping[str, Any], names: str | None) -> list[str]:
+    """The first of the features or variables that a result found fault with; of rows that have no such name, none."""
+    return [row[names] for row in result.get("partial_unexpected_index_list") or ()] if names else []
+
+
+def read_outcome(suite: Suite, outcome: Any, center: str) -> list[CheckResult]:
+    """What `validate` gave, as rows of `check_results`."""
+    pairs = zip(suite.expectations, outcome.results, strict=True)
+    return [_result(suite, center, expectation, result) for expectation, result in pairs]
 
 
 def _result(suite: Suite, center: str, expectation: Mapping[str, Any], result: Any) -> CheckResult:
-    column = expectation["kwargs"].get("column", "")
-    if "raised_exception': True" in str(result.exception_info):  # flat, or once for each metric
-        raise ConfigurationError(
-            f"expectations/{suite.name}.json: {expectation['type']}({column}) cannot be computed over {suite.query}"
-        )
     return CheckResult(
         relation=suite.name,
         center=center,
-        expectation=f"{expectation['type']}({column})",
+        expectation=_title(expectation),
         severity=Severity(expectation["severity"]),
         is_success=bool(result.success),
         observed=_observed(result.result, suite.names),
@@ -125,18 +151,25 @@ def _result(suite: Suite, center: str, expectation: Mapping[str, Any], result: A
     )
 
 
+def _title(expectation: Mapping[str, Any]) -> str:
+    return f"{expectation['type']}({expectation['kwargs'].get('column', '')})"
+
+
 def _observed(result: Mapping[str, Any], names: str | None) -> str:
     """Counts and aggregates, and the first of the features or variables concerned: never a value of a row."""
     told = {name: result[name] for name in ("element_count", "unexpected_count", "observed_value") if name in result}
-    if names and (rows := result.get("partial_unexpected_index_list")):
-        told[names] = [row[names] for row in rows]
+    if names and (found := concerned(result, names)):
+        told[names] = found
     return json.dumps(told, default=str)
 
 
 def _for_library(expectation: Mapping[str, Any]) -> Any:
     from great_expectations.expectations.registry import get_expectation_impl
 
-    return get_expectation_impl(expectation["type"])(**expectation["kwargs"], severity=expectation["severity"])
+    severity, reason = expectation["severity"], expectation["meta"]["reason"]
+    return get_expectation_impl(expectation["type"])(
+        **expectation["kwargs"], severity=severity, notes=[f"{severity}: {reason}"]
+    )
 
 
 @cache

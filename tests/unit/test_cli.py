@@ -69,7 +69,7 @@ def test_every_command_of_the_contract_is_there():
     wanted = "init doctor simulate demo ingest extract train score monitor report nightly".split()
     wanted += "status sql deploy serve receive link forget".split()
     wanted += [f"quarantine {verb}" for verb in ("list", "show", "retry")]
-    wanted += [f"check {verb}" for verb in ("show", "release", "drop")]
+    wanted += [f"check {verb}" for verb in ("show", "docs", "release", "drop")]
     wanted += [f"models {verb}" for verb in ("list", "show", "compare", "promote", "rollback")]
     wanted += [f"store {verb}" for verb in ("history", "verify", "catalog", "compact", "vacuum")]
     wanted += [f"store {verb}" for verb in ("export", "backup", "restore")]
