@@ -1,14 +1,19 @@
-"""Extraction end to end (pixels, radiomics, embedding, commit) beside the sum of its parts, on one and two workers.
+"""Extraction end to end (decode, radiomics, embedding, commit) beside the sum of its parts, on one and two workers.
+
+Two figures: `extract` alone, of an archive that was taken in, and `ingest` and `extract` as the night runs them, where
+what workers import is read while files are decoded. Each with its start, of which the parts alone know nothing.
 
 Run: python bench/extraction.py [cases]
 """
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +26,7 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "I
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a file in it is named radiomics
 
 import numpy as np
+import psutil
 import torch
 
 from clnm import pipeline
@@ -33,48 +39,69 @@ from clnm.pipeline.run import open_run
 from clnm.pipeline.stages import SINGLE, perform_all
 from clnm.settings import make_pseudonym_key
 from clnm.simulate.archive import simulate_archive
+from clnm.simulate.arrivals import date_back
 
 EVERY = 2
 
 
 def main() -> None:
     if sys.argv[1:2] == ["stage"]:
-        print(json.dumps(asdict(stage(Path(sys.argv[2])))))
+        print(json.dumps(asdict(stage(Path(sys.argv[2]), sys.argv[3]))))
         return
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     names = ("distributed", "numba", "torch", "monai", "deltalake", "pyarrow")
     print(", ".join(f"{name} {version(name)}" for name in names) + f", Python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as folder:
-        ingested = prepare(Path(folder) / "ingested", cases)
-        parts, columns = in_one_process(ingested, Path(folder) / "alone")
-        runs = {workers: on_a_cluster(ingested, Path(folder) / str(workers), workers) for workers in (1, 2)}
+        place = Path(folder)
+        raw = prepare(place / "raw", cases)
+        ingested, decoding = take_in(raw, place / "ingested")
+        parts, columns = in_one_process(ingested, place / "alone")
+        runs = {workers: on_a_cluster(ingested, place / str(workers), workers, "extract") for workers in (1, 2)}
+        nights = {workers: on_a_cluster(raw, place / f"night-{workers}", workers, "night") for workers in (1, 2)}
     rois = runs[1].rois
     print(f"\n{rois} ROIs, {columns} radiomics columns, resnet18; means in one process over every {EVERY}nd ROI:")
     for part, seconds in parts.items():
         print(f"  {part:10} {seconds * 1e3:6.1f} ms a ROI")
+    alone = rois * sum(parts.values())
+    print(f"  {'decode':10} {decoding / rois * 1e3:6.1f} ms a ROI (intake of one center after the other, one thread)")
     for workers, run in runs.items():
-        whole, without = rois * sum(parts.values()) / workers, run.wall - run.start
+        whole, without = alone / workers, run.wall - run.start
         print(
-            f"{workers} worker(s): {run.wall:6.1f} s, of which {run.start:.1f} s start; {rois / run.wall:5.1f} ROIs/s; "
-            f"the parts alone {whole:.1f} s: {whole / run.wall:.0%} with the start, {whole / without:.0%} without"
+            f"extract, {workers} worker(s): {run.wall:6.1f} s, of which {run.start:.1f} s start; "
+            f"{rois / run.wall:5.1f} ROIs/s; the parts alone {whole:.1f} s: {whole / run.wall:.0%} with the start, "
+            f"{whole / without:.0%} without; a worker's peak memory {run.rss_mib} MiB, {run.pss_mib} MiB its own share"
         )
-    print(f"two workers against one: {runs[1].wall / runs[2].wall:.2f}x with the start, ", end="")
+    print(f"  two workers against one: {runs[1].wall / runs[2].wall:.2f}x with the start, ", end="")
     print(f"{(runs[1].wall - runs[1].start) / (runs[2].wall - runs[2].start):.2f}x without")
+    for workers, night in nights.items():
+        whole = (alone + decoding) / workers
+        print(
+            f"ingest and extract, {workers} worker(s): {night.wall:6.1f} s; {rois / night.wall:5.1f} ROIs/s; "
+            f"the parts alone {whole:.1f} s: {whole / night.wall:.0%}"
+        )
+    print(f"  two workers against one: {nights[1].wall / nights[2].wall:.2f}x")
 
 
 def prepare(directory: Path, cases: int) -> Path:
-    """An archive taken in, and weights; nothing extracted."""
-    simulate_archive(directory, patients=cases, seed=7, until=datetime.now(UTC))
+    """An archive, and weights whose program is there already; nothing taken in."""
+    simulate_archive(directory, patients=cases, seed=7, until=datetime.now(UTC), workers=2)
+    date_back(directory / "archives", datetime.now(UTC))
     torch.manual_seed(0)
     save_weights(build("resnet18").state_dict(), directory / "weights.safetensors")
     config = directory / "clnm.toml"
     config.write_text(config.read_text(encoding="utf-8") + '\n[deep]\nweights = "weights.safetensors"\n')
     make_pseudonym_key(directory / "secrets" / "pseudonym.key")
-    with took("intake"):
-        pipeline.run_stage(config, "ingest")
     with open_run(config, command="bench") as run, took("the network made ready, once for its weights"):
         encoder_for(run).program_in(run.installation.programs)
     return directory
+
+
+def take_in(raw: Path, directory: Path) -> tuple[Path, float]:
+    """The same with everything taken in, by one thread; and how many seconds that took."""
+    config = copied(raw, directory, workers=1)
+    with took("intake, one thread") as clock:
+        pipeline.run_stage(config, "ingest")
+    return directory, clock[0]
 
 
 def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], int]:
@@ -133,32 +160,63 @@ class Timed:
     wall: float
     start: float
     rois: int
+    rss_mib: int
+    pss_mib: int
 
 
-def on_a_cluster(ingested: Path, directory: Path, workers: int) -> Timed:
-    """The stage in a process of its own."""
-    config = copied(ingested, directory, workers=workers)
+def on_a_cluster(archive: Path, directory: Path, workers: int, what: str) -> Timed:
+    """The stage, or both, in a process of its own."""
+    config = copied(archive, directory, workers=workers)
     answer = subprocess.run(
-        [sys.executable, __file__, "stage", config], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, __file__, "stage", config, what], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     return Timed(**json.loads(answer.stdout))
 
 
-def stage(config: Path) -> Timed:
-    """Extraction over all centers, and how much of it went by until the workers were there."""
-    began = time.perf_counter()
-    with open_run(config, command="bench") as run:
-        run.cluster()
-        start = time.perf_counter() - began
+def stage(config: Path, what: str) -> Timed:
+    """Both stages, or extraction alone and how much of it went by until the workers were there."""
+    began, start = time.perf_counter(), 0.0
+    with open_run(config, command="bench") as run, memory_of_workers() as peaks:
+        if what == "night":
+            perform_all(run, [SINGLE["ingest"]])
+        else:
+            run.cluster()
+            start = time.perf_counter() - began
         perform_all(run, [SINGLE["extract"]])
-    wall = time.perf_counter() - began
-    return Timed(wall, start, sum(counts["extracted"] for counts in run.counts["extract"].values()))
+        wall = time.perf_counter() - began
+    rois = sum(counts["extracted"] for counts in run.counts["extract"].values())
+    return Timed(wall, start, rois, max(peaks["rss"]), max(peaks["pss"]))
+
+
+@contextmanager
+def memory_of_workers():
+    """Largest MiB seen of a worker: all of it, and with what it shares with its siblings divided among them."""
+    peaks: dict[str, list[int]] = {"rss": [0], "pss": [0]}
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(1.0):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "forkserver" in " ".join(process.cmdline()):
+                        memory = process.memory_full_info()
+                        peaks["rss"].append(memory.rss // 2**20)
+                        peaks["pss"].append(memory.pss // 2**20)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        is_over.set()
+        watcher.join()
 
 
 def copied(ingested: Path, directory: Path, *, workers: int) -> Path:
     shutil.copytree(ingested, directory)
     config = directory / "clnm.toml"
-    config.write_text(config.read_text(encoding="utf-8") + f"\n[compute]\nworkers = {workers}\n")
+    text = config.read_text(encoding="utf-8").split("\n[compute]")[0]
+    config.write_text(f"{text}\n[compute]\nworkers = {workers}\n")
     return config
 
 

@@ -34,15 +34,22 @@ def repeatable(seed: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def augment(images: torch.Tensor) -> torch.Tensor:
+def augment(images: torch.Tensor, *, window: float = 1.0) -> torch.Tensor:
     """One random view of each (N, 1, S, S) image.
 
     Left-right flips, small rotations, shifts and zooms, gain and gamma, multiplicative noise. Never up-down: depth has
     a direction.
+
+    Args:
+        images: intensities in [0, 1].
+        window: the share of an image's side that its view shows, somewhere in the image.
+
+    Returns:
+        (N, 1, V, V), V = S times `window`, in [0, 1].
     """
     import torch
 
-    n = len(images)
+    n, side = len(images), round(images.shape[-1] * window)
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.rand(n) * (high - low) + low
@@ -50,9 +57,11 @@ def augment(images: torch.Tensor) -> torch.Tensor:
     angle, zoom = uniform(-_MAX_ANGLE, _MAX_ANGLE), 1 + uniform(-_MAX_ZOOM, _MAX_ZOOM)
     flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    shift = [uniform(-_MAX_SHIFT, _MAX_SHIFT) for _ in range(2)]
-    affine = torch.stack([torch.stack([cos * flip, -sin, shift[0]], 1), torch.stack([sin * flip, cos, shift[1]], 1)], 1)
-    grid = torch.nn.functional.affine_grid(affine, list(images.shape), align_corners=False)
+    max_shift = _MAX_SHIFT + 1 - window
+    shift = [uniform(-max_shift, max_shift) for _ in range(2)]
+    turn = window * torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], 1)
+    affine = torch.cat([turn, torch.stack(shift, 1)[:, :, None]], 2)
+    grid = torch.nn.functional.affine_grid(affine, [n, 1, side, side], align_corners=False)
     moved = torch.nn.functional.grid_sample(images, grid, align_corners=False)
     gain, gamma = uniform(0.8, 1.25).view(n, 1, 1, 1), uniform(0.8, 1.25).view(n, 1, 1, 1)
     noisy = moved.clamp_min(1e-4).pow(gamma) * gain * (1 + 0.1 * torch.randn_like(moved))

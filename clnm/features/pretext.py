@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 EPOCHS = 12
+_WINDOW = 2 / 3
+"""Of a crop's side, what a view shows of it: random windows, as in the paper, and less than half of the arithmetic."""
 _BATCH = 24
 _LEARNING_RATE = 1e-3
 _INVARIANCE, _VARIANCE, _COVARIANCE = 25.0, 25.0, 1.0
@@ -51,7 +53,7 @@ def _train(crops: np.ndarray, backbone: str, epochs: int) -> dict[str, torch.Ten
         order = torch.randperm(len(images))
         for start in range(0, len(images) - batch + 1, batch):
             chosen = images[order[start : start + batch]]
-            views = [projector(encoder(normalised(augment(chosen)))) for _ in range(2)]
+            views = [projector(encoder(normalised(augment(chosen, window=_WINDOW)))) for _ in range(2)]
             loss = vicreg_loss(views[0], views[1])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

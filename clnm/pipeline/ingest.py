@@ -48,6 +48,8 @@ def ingest_center(run: Run, center: str) -> None:
     try:
         for number in itertools.count():
             intake = _look(run, archive)
+            if intake.rois:
+                run.expect_work()
             _keep(run, center, intake, number)
             away = [source for source, server in archive.servers.items() if server.is_away]
             if intake.is_whole or away:

@@ -82,14 +82,20 @@ class Run:
     def cluster(self) -> cluster.Handle:
         """The run's one Dask cluster, opened at the first call."""
         if self._cluster is None:
-            compute = self.installation.settings.compute
-            heavy = _ALWAYS_HEAVY + (_HEAVY_IF_DEEP if self.installation.settings.deep.enabled else ())
+            compute, workers = self.installation.settings.compute, self.installation.workers
             self._cluster = self.stack.enter_context(
                 cluster.open_cluster(
-                    compute.scheduler, self.installation.workers, compute.memory_per_worker_gib, preload=heavy
+                    compute.scheduler, workers, compute.memory_per_worker_gib, preload=self._heavy_imports()
                 )
             )
         return self._cluster
+
+    def expect_work(self) -> None:
+        """There will be something for workers: what they import is read while this process goes on."""
+        cluster.begin_to_import(self.installation.settings.compute.scheduler, self._heavy_imports())
+
+    def _heavy_imports(self) -> tuple[str, ...]:
+        return _ALWAYS_HEAVY + (_HEAVY_IF_DEEP if self.installation.settings.deep.enabled else ())
 
     def count(self, stage: str, center: str | None, counts: Mapping[str, Any]) -> None:
         """Keep what a stage did, for the `runs` table and the summary."""

@@ -84,7 +84,7 @@ def test_over_tls_the_answers_are_those_of_any_cluster(tmp_path):
 
 
 def test_a_scheduler_without_workers_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("clnm.cluster._CONNECT_SECONDS", 2)
+    monkeypatch.setattr("clnm.cluster.opening._CONNECT_SECONDS", 2)
     with (
         running(scheduler(tmp_path)),
         pytest.raises(ConfigurationError, match="has no worker"),

@@ -131,7 +131,7 @@ def test_shards_are_read_only_as_fast_as_they_are_done(handle):
 
 
 def test_local_workers_without_the_memory_to_live_are_a_sentence(monkeypatch):
-    monkeypatch.setattr("clnm.cluster._PATIENCE_SECONDS", 3)
+    monkeypatch.setattr("clnm.cluster.running._PATIENCE_SECONDS", 3)
     with (
         pytest.raises(ConfigurationError, match="memory_per_worker_gib"),
         open_cluster("local", 1, 0.05) as handle,
@@ -140,7 +140,7 @@ def test_local_workers_without_the_memory_to_live_are_a_sentence(monkeypatch):
 
 
 def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch):
-    monkeypatch.setattr("clnm.cluster._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("clnm.cluster.opening._CONNECT_SECONDS", 1)
     with (
         pytest.raises(ConfigurationError, match="nobody answers"),
         open_cluster("tcp://127.0.0.1:9", 1, 1.0),

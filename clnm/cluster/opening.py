@@ -1,0 +1,108 @@
+"""A local cluster, or a running one at an address: where shards go."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from clnm.cluster.running import Handle, OnDask
+from clnm.errors import ConfigurationError
+
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_WORKER_ENVIRONMENT = {
+    **dict.fromkeys(_THREAD_COUNTS, "1"),
+    "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical",  # else an orchestrator's root handler prints its lines
+}
+_CHATTY = ("", ".client", ".core", ".nanny", ".scheduler", ".worker")
+_ALLOWED_FAILURES = 0
+"""The scheduler gives a shard up at the first death of its worker; what to try again is decided by who runs them."""
+_CONNECT_SECONDS = 30
+_NEVER = "30 days"
+"""A local worker that died is started again by its nanny; a cluster that gives it up meanwhile stops for ever."""
+_NO_WORKER_LEFT = "[compute] scheduler: it has no worker left; start some and run again, what was done is kept"
+_NO_WORKER_LIVES = "[compute] memory_per_worker_gib: no worker can live with that little; raise it and run again"
+
+
+@contextmanager
+def open_cluster(
+    scheduler: str, workers: int, memory_per_worker_gib: float, *, preload: Sequence[str] = ()
+) -> Iterator[Handle]:
+    """A local cluster of one-thread processes, or the running one at a tcp:// or tls:// address.
+
+    Local workers are forked from one process that has imported `preload`: a heavy library is read once, not once per
+    worker, and the successor of a worker that died is there in a moment.
+
+    Raises:
+        ConfigurationError: nobody answers at the address, or there is no worker of one thread.
+    """
+    begin_to_import(scheduler, preload)
+    import dask
+    from distributed import Client, LocalCluster
+
+    for name in _CHATTY:
+        logging.getLogger(f"distributed{name}").setLevel(logging.CRITICAL)
+    settings = {
+        "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
+        "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
+        "distributed.worker.daemon": False,
+        "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+        "distributed.deploy.lost-worker-timeout": _NEVER,
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.log-format": "%(message)s",
+    }
+    with dask.config.set(settings):
+        if scheduler != "local":
+            with _connect(scheduler) as client:
+                yield OnDask(client, _NO_WORKER_LEFT)
+            return
+        with (
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=f"{memory_per_worker_gib}GiB",
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                silence_logs="CRITICAL",
+                local_directory=os.environ.get("TMPDIR"),
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield OnDask(client, _NO_WORKER_LIVES)
+
+
+def begin_to_import(scheduler: str, preload: Sequence[str]) -> None:
+    """Start the process that local workers are forked from; it imports while this one goes on.
+
+    Whoever calls it long before `open_cluster`, with the same arguments, waits less there; a second call does nothing.
+    """
+    if scheduler != "local":
+        return
+    from multiprocessing import forkserver, get_context
+
+    get_context("forkserver").set_forkserver_preload(["distributed", *preload])
+    os.environ.update(_WORKER_ENVIRONMENT)  # as Dask does at each start of a worker, which is too late for this process
+    forkserver.ensure_running()
+
+
+def _connect(scheduler: str) -> Any:
+    """A client of a running cluster that has workers; certificates for tls:// come from Dask's own configuration."""
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=_CONNECT_SECONDS)
+    except (OSError, TimeoutError):
+        raise ConfigurationError('[compute] scheduler: nobody answers there; start it or set "local"') from None
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except TimeoutError:
+        client.close()
+        raise ConfigurationError("[compute] scheduler: it has no worker; start some with --nthreads 1") from None
+    if any(worker["nthreads"] != 1 for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
+        client.close()
+        raise ConfigurationError("[compute] scheduler: its workers must have one thread each; start with --nthreads 1")
+    return client
