@@ -40,6 +40,7 @@ def verify_store() -> None:
         result,
         lambda: [
             f"{result['tables']} tables, {result['files']} files, {result['rows']} rows",
+            f"{result['unused']} unused files; `clnm store vacuum` deletes what is old of them",
             *(f"DAMAGED  {line}" for line in result["findings"]),
         ],
     )

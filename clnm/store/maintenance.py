@@ -22,6 +22,7 @@ from clnm.store.manifest import Manifest, Published, checksum, next_state, read_
 
 MIN_VACUUM_DAYS = 7
 """A long-open session stays on its old file list: files it may still read are kept at least this long."""
+_OF_ROWS = ("tables", "staging")
 Publish = Callable[[Manifest], None]
 
 
@@ -59,7 +60,8 @@ def verify(root: Path) -> dict[str, Any]:
     """Every file the manifest names is there, as it was written, and readable; each table's log agrees with it.
 
     Returns:
-        Counts of tables, files and rows, and `findings`: one sentence per damage, naming the table and the file.
+        Counts of tables, files and rows; `unused` files, of earlier states or of a run that was killed, which the next
+        run or `vacuum` deletes; and `findings`: one sentence per damage, naming the table and the file.
     """
     manifest = read_manifest(root)
     findings, files, rows = [], 0, 0
@@ -79,7 +81,14 @@ def verify(root: Path) -> dict[str, Any]:
             findings.append(f"{path} is missing")
         elif manifest.checksums.get(path) not in (None, checksum(root / path)):
             findings.append(f"{path} is damaged")
-    return {"tables": len(manifest.tables), "files": files, "rows": rows, "findings": findings}
+    known = {path for entry in manifest.tables.values() for path in entry.all_files()} | manifest.named_files()
+    there = {str(path.relative_to(root)) for place in _OF_ROWS for path in (root / place).rglob("*.parquet")}
+    counts = {"tables": len(manifest.tables), "files": files, "rows": rows}
+    return {**counts, "unused": len(there - known - _empty_files(root)), "findings": findings}
+
+
+def _empty_files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in (root / "tables" / "empty").glob("*.parquet")}
 
 
 def _log_findings(root: Path, relation: str, entry: Published) -> list[str]:

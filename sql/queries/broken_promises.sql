@@ -1,7 +1,9 @@
 -- Grain: one row per promise that published rows break, with how many of them do
+-- An answer may bear a day's date and come at its end: one day of slack for what comes out of tables.
 WITH file_keys AS (
     SELECT DISTINCT image_key
     FROM raw_files
+    WHERE image_key IS NOT NULL
 ),
 
 image_keys AS (
@@ -14,22 +16,69 @@ roi_keys AS (
     FROM raw_rois
 ),
 
-images AS (
+facts AS (
     SELECT
-        file_keys.image_key IS NULL AS is_orphan,
-        coalesce(images.known_at > runs.finished_at, FALSE) AS is_late
-    FROM raw_images AS images
-    LEFT JOIN file_keys ON images.image_key = file_keys.image_key
-    LEFT JOIN raw_runs AS runs ON images.run_id = runs.run_id
+        'images' AS relation,
+        acquired_at,
+        known_at,
+        NULL::TIMESTAMPTZ AS computed_at,
+        run_id,
+        image_key NOT IN (SELECT file_keys.image_key FROM file_keys) AS is_orphan
+    FROM raw_images
+    UNION ALL BY NAME
+    SELECT
+        'rois' AS relation,
+        acquired_at,
+        known_at,
+        run_id,
+        image_key NOT IN (SELECT image_keys.image_key FROM image_keys) AS is_orphan
+    FROM raw_rois
+    UNION ALL BY NAME
+    SELECT
+        'radiomics' AS relation,
+        acquired_at,
+        known_at,
+        computed_at,
+        run_id,
+        roi_key NOT IN (SELECT roi_keys.roi_key FROM roi_keys) AS is_orphan
+    FROM raw_radiomics
+    UNION ALL BY NAME
+    SELECT
+        'deep' AS relation,
+        acquired_at,
+        known_at,
+        computed_at,
+        run_id,
+        roi_key NOT IN (SELECT roi_keys.roi_key FROM roi_keys) AS is_orphan
+    FROM raw_deep
+    UNION ALL BY NAME
+    SELECT
+        'clinical' AS relation,
+        acquired_at,
+        known_at,
+        run_id
+    FROM raw_clinical
+    UNION ALL BY NAME
+    SELECT
+        'outcomes' AS relation,
+        acquired_at,
+        known_at,
+        run_id
+    FROM raw_outcomes
 ),
 
-rois AS (
+judged AS (
     SELECT
-        image_keys.image_key IS NULL AS is_orphan,
-        coalesce(rois.known_at > runs.finished_at, FALSE) AS is_late
-    FROM raw_rois AS rois
-    LEFT JOIN image_keys ON rois.image_key = image_keys.image_key
-    LEFT JOIN raw_runs AS runs ON rois.run_id = runs.run_id
+        facts.relation,
+        count_if(facts.is_orphan) AS orphans,
+        count_if(
+            facts.known_at > raw_runs.finished_at + to_days((facts.relation IN ('clinical', 'outcomes'))::INTEGER)
+        ) AS late,
+        count_if(facts.acquired_at > facts.known_at + to_days(1)) AS ahead,
+        count_if(facts.computed_at < facts.known_at) AS early
+    FROM facts
+    LEFT JOIN raw_runs ON facts.run_id = raw_runs.run_id
+    GROUP BY facts.relation
 ),
 
 runs AS (
@@ -41,36 +90,27 @@ runs AS (
 
 found AS (
     SELECT
-        'images without a file that they came from' AS finding,
-        count_if(is_orphan) AS n
-    FROM images
+        concat(
+            relation, ' without ',
+            CASE relation WHEN 'images' THEN 'a file that they came from' WHEN 'rois' THEN 'their image' ELSE 'their ROI' END
+        ) AS finding,
+        orphans AS n
+    FROM judged
     UNION ALL BY NAME
     SELECT
-        'images known only after the end of the run that wrote them' AS finding,
-        count_if(is_late) AS n
-    FROM images
+        concat(relation, ' known only after the end of the run that wrote them') AS finding,
+        late AS n
+    FROM judged
     UNION ALL BY NAME
     SELECT
-        'rois without their image' AS finding,
-        count_if(is_orphan) AS n
-    FROM rois
+        concat(relation, ' acquired more than a day after they were known') AS finding,
+        ahead AS n
+    FROM judged
     UNION ALL BY NAME
     SELECT
-        'rois known only after the end of the run that wrote them' AS finding,
-        count_if(is_late) AS n
-    FROM rois
-    UNION ALL BY NAME
-    SELECT
-        'radiomics without their ROI' AS finding,
-        count_if(roi_keys.roi_key IS NULL) AS n
-    FROM raw_radiomics AS radiomics
-    LEFT JOIN roi_keys ON radiomics.roi_key = roi_keys.roi_key
-    UNION ALL BY NAME
-    SELECT
-        'embeddings without their ROI' AS finding,
-        count_if(roi_keys.roi_key IS NULL) AS n
-    FROM raw_deep AS deep
-    LEFT JOIN roi_keys ON deep.roi_key = roi_keys.roi_key
+        concat(relation, ' computed before their ROI was known') AS finding,
+        early AS n
+    FROM judged
     UNION ALL BY NAME
     SELECT
         'runs that ended before they began' AS finding,
@@ -88,3 +128,4 @@ SELECT
     n
 FROM found
 WHERE n > 0
+ORDER BY finding

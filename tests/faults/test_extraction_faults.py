@@ -141,7 +141,7 @@ def test_a_roi_too_large_for_its_worker_is_set_aside_and_the_others_are_done(ing
 def test_pixels_that_cannot_be_read_set_their_roi_aside_until_its_file_was_read_again(
     ingested, quiet, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("clnm.pipeline.extract.TIME_LIMIT_SECONDS", 5.0)
+    monkeypatch.setattr("clnm.pipeline.extract.TIME_LIMIT_SECONDS", 2.0)
     config = tmp_path / "copy" / "clnm.toml"
     shutil.copytree(ingested, config.parent)
     pipeline.run_stage(config, "check")

@@ -16,6 +16,7 @@ from clnm.store.manifest import write_manifest
 from tests.store_rows import table_of
 
 NOW = datetime.combine(datetime.now(UTC).date(), time(), tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +78,23 @@ def test_rows_without_what_they_come_from_and_clocks_that_contradict_each_other_
         started_at=late,
         lasted=timedelta(minutes=-1),
         rois=table_of("rois", [{"roi_key": "r", "image_key": "i", "center": "C1", "known_at": late}]),
-        radiomics=table_of("radiomics", [{"roi_key": "q", "center": "C1", "known_at": late}]),
-        deep=table_of("deep", [{"roi_key": "q", "center": "C1", "known_at": late}]),
+        radiomics=table_of("radiomics", [{"roi_key": "q", "center": "C1", "known_at": NOW, "computed_at": NOW}]),
+        deep=table_of("deep", [{"roi_key": "q", "center": "C1", "known_at": NOW, "computed_at": NOW - DAY}]),
+        clinical=table_of("clinical", [{"center": "C1", "known_at": late + 0.5 * DAY, "acquired_at": NOW}]),
+        outcomes=table_of(
+            "outcomes",
+            [
+                {"center": "C1", "known_at": late + 1.5 * DAY, "acquired_at": NOW},
+                {"center": "C1", "known_at": NOW - 2 * DAY, "acquired_at": NOW},
+            ],
+        ),
     )
     write(config, "run-b", started_at=NOW + timedelta(days=1))
     assert sorted(verify(config)["findings"]) == [
-        "1 embeddings without their ROI",
+        "1 deep computed before their ROI was known",
+        "1 deep without their ROI",
+        "1 outcomes acquired more than a day after they were known",
+        "1 outcomes known only after the end of the run that wrote them",
         "1 radiomics without their ROI",
         "1 rois known only after the end of the run that wrote them",
         "1 rois without their image",

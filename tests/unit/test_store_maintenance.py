@@ -94,12 +94,21 @@ def test_history_leaves_out_a_commit_that_was_undone(store):
 
 def test_verify_counts_files_and_rows_and_finds_nothing_in_a_sound_store(store):
     told = maintenance.verify(store.root)
+    assert told["unused"] == 0
     [rows] = answers(store, "SELECT (SELECT count(*) FROM raw_rois), (SELECT count(*) FROM raw_radiomics)")
     assert rows == (7, 7)
     assert told["findings"] == []
     assert told["files"] == len(parquet_files(store))
     assert told["rows"] == 7 * len(GATED) + 3 * 3
     assert told["tables"] == len(GATED) + 3
+
+
+def test_verify_counts_the_files_that_no_state_names(store):
+    for folder in ("tables/rois/center=C1", "staging/rois/C1/s"):
+        (store.root / folder).mkdir(parents=True, exist_ok=True)
+        (store.root / folder / "stray.parquet").write_bytes(b"left by a run that was killed")
+    told = maintenance.verify(store.root)
+    assert (told["unused"], told["findings"]) == (2, [])
 
 
 def test_verify_names_a_staged_file_that_is_missing(store):
