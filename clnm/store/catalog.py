@@ -101,6 +101,8 @@ def _follow_catalog(path: Path, scratch: Path, built_from: _BuiltFrom, *, with_c
         for name, union in built_from.unions.items():
             if known[name] != _digest(union):
                 connection.execute(f"CREATE OR REPLACE VIEW raw_{name} AS FROM ({union})")
+                if known[_SHAPE].endswith(_COMMENTED):
+                    _add_raw_comment(connection, name)
         _note(connection, built_from, known[_SHAPE])
         return _detached(connection)
 
@@ -148,11 +150,18 @@ def add_comments(connection: duckdb.DuckDBPyConnection, installation: Installati
             kind = "VIEW" if relation.parameters is None else "MACRO TABLE"
             connection.execute(f"COMMENT ON {kind} {name} IS '{quoted(relation.grain)}'")
             own[name] = {**own.get(name, {}), **relation.comments}
+    for name in TABLES:
+        _add_raw_comment(connection, name)
     for column in rows_of(connection, "FROM duckdb_columns() WHERE NOT internal"):
         relation_name, name = column["table_name"], column["column_name"]
         if not relation_name.startswith("raw_"):
             text = own[relation_name].get(name) or known.get(name) or _feature_comment(name)
             connection.execute(f'COMMENT ON COLUMN "{relation_name}"."{name}" IS \'{quoted(text)}\'')
+
+
+def _add_raw_comment(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    text = f"Every row of {name} that counts or counted: one row per {TABLES[name].grain}."
+    connection.execute(f"COMMENT ON VIEW raw_{name} IS '{quoted(text)}'")
 
 
 def _known_comments(installation: Installation) -> dict[str, str]:
