@@ -18,6 +18,11 @@ from clnm.store.manifest import Published, checksum, sync_file, sync_folder
 from clnm.store.tables import TABLES
 
 COMPRESSION = "zstd"
+ROW_GROUP_ROWS = 4096
+"""Of 1,500 columns: all features of a center and one ROI's come fastest, one feature hardly slower (`bench/store.py
+layout`), and a reader holds 50 MB at a time. A row group ends with its night: the size counts after a compaction."""
+TARGET_FILE_BYTES = 100 * 2**20
+"""To which a compaction merges: larger files would be written again and again as nights are added to them."""
 _NO_DICTIONARY = ColumnProperties(dictionary_enabled=False)
 _TRANSACTION = "clnm"
 """One application name for all commits: Delta keeps the last version of each name for ever."""
@@ -77,7 +82,9 @@ def rewrite_rows(root: Path, relation: str, folder: str, batches: pa.RecordBatch
 def compact_rows(root: Path, before: Published) -> Published:
     """Merge a table's small files; the old ones stay until `vacuum`."""
     table = DeltaTable(str(root / before.folder))
-    table.optimize.compact(writer_properties=_properties(pa.schema(table.schema().to_arrow())))
+    table.optimize.compact(
+        target_size=TARGET_FILE_BYTES, writer_properties=_properties(pa.schema(table.schema().to_arrow()))
+    )
     after = describe_table(root, before.folder, before)
     _sync(root, before.folder, after, before)
     return after
@@ -117,7 +124,9 @@ def columns_with_dictionary(schema: pa.Schema) -> list[str]:
 def _properties(schema: pa.Schema) -> WriterProperties:
     without = set(schema.names) - set(columns_with_dictionary(schema))
     return WriterProperties(
-        compression=COMPRESSION.upper(), column_properties=dict.fromkeys(without, _NO_DICTIONARY) or None
+        compression=COMPRESSION.upper(),
+        max_row_group_size=ROW_GROUP_ROWS,
+        column_properties=dict.fromkeys(without, _NO_DICTIONARY) or None,
     )
 
 
