@@ -8,7 +8,7 @@ from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
 FEATURES = 24
-CORRELATION, IMC2, MCC = 5, 14, 19
+CORRELATION, IMC1, IMC2, MCC = 5, 13, 14, 19
 """Places of the features that rounding can decide; `degenerate.py` has those cases."""
 _RESIDUAL = 1e-12
 """Where Lanczos stops. Two eigenvalues within 2e-6 of each other occur in real images: with 1e-8 it took the lower."""
@@ -160,9 +160,9 @@ def _information(p: np.ndarray, px: np.ndarray, py: np.ndarray, entropy: float, 
     hxy2 = plain - EPSILON / np.log(2.0) * rows * columns
     divisor = max(hx, hy)
     if many == 1:
-        found[13], found[IMC2] = 0.0, 0.0
+        found[IMC1], found[IMC2] = 0.0, 0.0
         return False
-    found[13] = (entropy - hxy1) / divisor if divisor != 0.0 else 0.0
+    found[IMC1] = (entropy - hxy1) / divisor if divisor != 0.0 else 0.0
     gain = hxy2 - entropy
     found[IMC2] = np.sqrt(1 - np.exp(-2 * gain)) if gain > 0.0 else 0.0
     return gain < 1e-10

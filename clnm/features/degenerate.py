@@ -1,7 +1,8 @@
 """GLCM features where rounding decides the value, computed with the reference's own sums in its own order.
 
 Two grey levels that are (nearly) independent, or parts of the ROI that never touch: there pyradiomics' Correlation,
-Imc2 and MCC hang on the last bit of a sum or of an eigenvalue (which may turn NaN), so the bits have to be its own.
+Imc1, Imc2 and MCC hang on the last bit of a sum or of an eigenvalue (which may turn NaN), so the bits have to be its
+own.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import warnings
 
 import numpy as np
 
-from clnm.features.cooccurrence import CORRELATION, EPSILON, IMC2, MCC
+from clnm.features.cooccurrence import CORRELATION, EPSILON, IMC1, IMC2, MCC
 
 
 def settle(found: np.ndarray, pairs: np.ndarray, gray: np.ndarray, *, symmetric: bool) -> None:
-    """Replace Correlation, Imc2 and MCC in `found` (24,) by the values pyradiomics' order of operations gives."""
+    """Replace Correlation, Imc1, Imc2 and MCC in `found` (24,) by the values pyradiomics' order of operations gives."""
     p = pairs.transpose(1, 2, 0)[None].astype(np.float64)
     if symmetric:
         p += p.transpose(0, 2, 1, 3).copy()
@@ -25,7 +26,7 @@ def settle(found: np.ndarray, pairs: np.ndarray, gray: np.ndarray, *, symmetric:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         found[CORRELATION] = _correlation(p, gray)
-        found[IMC2] = _imc2(p, px, py)
+        found[IMC1], found[IMC2] = _imc1(p, px, py), _imc2(p, px, py)
         found[MCC] = _mcc(p, px, py)
 
 
@@ -39,6 +40,18 @@ def _correlation(p: np.ndarray, gray: np.ndarray) -> float:
     correlation = together / (sigma_x * sigma_y + EPSILON)
     correlation[sigma_x * sigma_y == 0] = 1
     return float(np.nanmean(correlation))
+
+
+def _imc1(p: np.ndarray, px: np.ndarray, py: np.ndarray) -> float:
+    hx = (-1) * np.sum(px * np.log2(px + EPSILON), (1, 2))
+    hy = (-1) * np.sum(py * np.log2(py + EPSILON), (1, 2))
+    hxy = (-1) * np.sum(p * np.log2(p + EPSILON), (1, 2))
+    hxy1 = (-1) * np.sum(p * np.log2(px * py + EPSILON), (1, 2))
+    divisor = np.fmax(hx, hy)
+    imc1 = hxy - hxy1
+    imc1[divisor != 0] /= divisor[divisor != 0]
+    imc1[divisor == 0] = 0
+    return float(np.nanmean(imc1, 1)[0])
 
 
 def _imc2(p: np.ndarray, px: np.ndarray, py: np.ndarray) -> float:

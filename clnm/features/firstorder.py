@@ -8,6 +8,9 @@ from clnm.features.jit import kernel
 
 EPSILON = np.spacing(1.0)
 """Added inside every logarithm, as pyradiomics does."""
+_NEARLY_FLAT = 1e-3
+"""Values within this part of the largest: the last bit of the mean is seen in the moments (3 times its error over the
+standard deviation in the skewness; wavelets of a flat image differ by rounding alone)."""
 
 
 def firstorder_features(values: np.ndarray, pixels: np.ndarray, area: float, shift: float) -> np.ndarray:
@@ -22,20 +25,21 @@ def firstorder_features(values: np.ndarray, pixels: np.ndarray, area: float, shi
     ordered = np.sort(values)
     found = np.empty(18)
     _statistics(ordered, pixels, area, shift, found)
-    if ordered[0] == ordered[-1]:
+    if ordered[-1] - ordered[0] <= _NEARLY_FLAT * max(abs(ordered[0]), abs(ordered[-1])):
         _flat_moments(values, found)
     return found
 
 
 def _flat_moments(values: np.ndarray, found: np.ndarray) -> None:
-    """What rounding of the mean leaves of the moments of a flat ROI: the reference's own sums decide."""
+    """What rounding of the mean leaves of the moments of a (nearly) flat ROI: the reference's own sums decide."""
     row = values.reshape(1, -1)
     mean = np.nanmean(row, 1, keepdims=True)
     second, third, fourth = (float(np.nanmean(np.power(row - mean, power), 1)[0]) for power in (2, 3, 4))
     second = second or 1.0
     found[5], found[14] = fourth / second**2.0, third / second**1.5
     found[7] = np.nanmean(np.absolute(row - mean), 1)[0]
-    found[12] = found[7]
+    inner = np.where((row < found[0]) | (row > found[1]), np.nan, row)
+    found[12] = np.nanmean(np.absolute(inner - np.nanmean(inner, 1, keepdims=True)), 1)[0]
     found[17] = np.nanstd(row, 1)[0] ** 2
 
 

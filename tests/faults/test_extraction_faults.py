@@ -18,6 +18,7 @@ from clnm.pipeline.asking import retry_set_aside
 from clnm.pipeline.extract import extract
 from clnm.pipeline.run import open_run
 from clnm.settings import default_radiomics, make_pseudonym_key
+from tests.faults.test_night_kill import start, wait_until
 from tests.flows.growing import one_worker
 from tests.flows.test_nightly import answers
 
@@ -125,6 +126,21 @@ def test_workers_killed_while_they_work_lose_and_double_nothing(ingested, quiet,
     assert len(quiet) == PICTURES
     assert rows == quiet
     assert answers(directory / "clnm.toml", "SELECT * FROM quarantine") == []
+
+
+def test_a_run_killed_among_its_embeddings_is_finished_by_the_next_without_a_difference(ingested, quiet, tmp_path):
+    config = tmp_path / "copy" / "clnm.toml"
+    shutil.copytree(ingested, config.parent)
+    run = start(config, "extract")
+    staged = config.parent / "store" / "staging" / "deep"
+    wait_until(lambda: len(list(staged.rglob("*.parquet"))) > 1, run)  # the first of them is committed
+    run.kill()
+    run.wait()
+    rows = extracted(config)
+    assert rows == quiet
+    by_run = answers(config, "SELECT count(*) FROM raw_deep GROUP BY computed_at")
+    assert len(by_run) == 2
+    assert sum(count for (count,) in by_run) == PICTURES
 
 
 def test_a_roi_too_large_for_its_worker_is_set_aside_and_the_others_are_done(ingested, quiet, tmp_path):

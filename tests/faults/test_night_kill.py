@@ -17,8 +17,8 @@ RELATIONS = ("files", "images", "rois", "cases", "clinical", "outcomes", "radiom
 CLOCKS_AND_RUNS = {"run_id", "commit_seq", "model_version"}
 
 
-def start(config):
-    command = [sys.executable, "-c", "from clnm.cli import main; main()", "--config", config, "--quiet", "nightly"]
+def start(config, command="nightly"):
+    command = [sys.executable, "-c", "from clnm.cli import main; main()", "--config", config, "--quiet", command]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -1,5 +1,6 @@
 """The whole path on small simulated archives: nothing lost, nothing twice, each center on its own."""
 
+import hashlib
 import shutil
 from datetime import UTC, datetime, time
 from zipfile import ZipFile
@@ -117,6 +118,13 @@ def test_every_roi_has_radiomics_and_an_embedding(night):
     rois = answers(config, "SELECT count(*) FROM rois")
     assert rois == answers(config, "SELECT count(*) FROM radiomics") == answers(config, "SELECT count(*) FROM deep")
     assert answers(config, "SELECT DISTINCT len(embedding) FROM deep") == [(512,)]
+
+
+def test_deep_names_the_checksum_of_the_weights_that_were_learned(night):
+    config, _ = night
+    [path] = (config.parent / "store" / "models" / "encoders").glob("*.safetensors")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert answers(config, "SELECT DISTINCT weights_sha256 FROM deep") == [(sha256,)]
 
 
 def test_no_model_saw_an_external_center(night):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from clnm.features.extraction import extract
 from clnm.features.fast import extract_fast
 from clnm.features.names import FEATURES
 from clnm.features.parameters import Parameters
@@ -44,6 +45,30 @@ def test_texture_of_all_slices_is_the_published_baseline(case, feature_class):
     compared = [name for name in found if name in expected]
     assert len(compared) >= len(FEATURES[feature_class]) - 1
     assert [found[name] for name in compared] == pytest.approx([float(expected[name]) for name in compared], rel=1e-9)
+
+
+@pytest.mark.parametrize("case", ["brain1", "brain2", "breast1"])
+@pytest.mark.parametrize(
+    ("column", "settings", "engine"),
+    [
+        ("", {"binWidth": 25, "voxelArrayShift": 2000}, "fast"),
+        ("_normalization", {"binWidth": 5, "normalize": True, "normalizeScale": 100}, "fast"),
+        ("_resegmentation", {"resegmentRange": [-3, 3], "resegmentMode": "sigma"}, "pyradiomics"),
+    ],
+    ids=["voxelArrayShift", "normalize", "resegmentRange"],
+)
+def test_first_order_of_a_volume_is_the_published_baseline_and_resegmentation_is_the_references(
+    case, column, settings, engine
+):
+    expected = baseline("firstorder", f"{case}{column}")
+    spacing_x, spacing_y, spacing_z = SimpleITK.ReadImage(str(FOLDER / f"{case}_image.nrrd")).GetSpacing()
+    image, mask = (np.concatenate(list(volume(case, kind)), axis=1) for kind in ("image", "label"))
+    wanted = Parameters({"Original": {}}, {"firstorder": None}, settings)
+    area_is_a_voxels_volume = (spacing_x, spacing_y * spacing_z)
+    found, used = extract(image.astype(float), mask == 1, area_is_a_voxels_volume, wanted, "fast")
+    assert used == engine
+    assert found == pytest.approx({name: float(expected[name]) for name in found}, rel=1e-9)
+    assert len(found) == len(FEATURES["firstorder"])
 
 
 @pytest.mark.parametrize("case", sorted(SLICES))

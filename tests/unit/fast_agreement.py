@@ -33,18 +33,26 @@ def ordered_parameters(image_types=None, **settings):
     return Parameters(image_types or ALL_TYPES, dict.fromkeys(FEATURES), settings)
 
 
-def disagreements(rows, floor=0.0):
-    """Features of (reference, fast) pairs further apart than the limit times the larger of |b| and its median."""
-    found = []
+def disagreements(rows, scales=None):
+    """Features of (reference, fast) pairs further apart than the limit times the larger of |b| and its scale.
+
+    The scale of a feature is its median |b| over these pairs, unless `scales` names another.
+    """
+    scales, found = scales or median_sizes(rows), []
     for name in rows[0][0]:
         b = np.array([reference[name] for reference, _ in rows])
         a = np.array([fast[name] for _, fast in rows])
-        scale = max(floor, float(np.nanmedian(np.abs(b))) if not np.isnan(b).all() else 0.0)
-        limit = (LOOSE_LIMIT if name.endswith(LOOSE) else LIMIT) * np.fmax(np.abs(b), scale)
+        limit = (LOOSE_LIMIT if name.endswith(LOOSE) else LIMIT) * np.fmax(np.abs(b), scales[name])
         apart = np.abs(a - b)
         wrong = (np.isnan(a) != np.isnan(b)) | (apart > limit)
         found.extend((name, float(a[k]), float(b[k])) for k in np.flatnonzero(wrong & (a != b)))
     return found
+
+
+def median_sizes(rows):
+    """The median |b| of each feature over (reference, fast) pairs; 0 where none is a number."""
+    sizes = {name: np.abs([reference[name] for reference, _ in rows]) for name in rows[0][0]}
+    return {name: 0.0 if np.isnan(size).all() else float(np.nanmedian(size)) for name, size in sizes.items()}
 
 
 def speckle(seed, shape=(300, 400)):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from clnm.features.crops import SIZE_PX
 from clnm.features.finetune import fine_tune, load_fine_tuned
@@ -62,7 +63,47 @@ def test_the_same_pictures_and_seed_give_the_same_network(network, weights):
     again, other = tuned(weights), tuned(weights, seed=6)
     crops, _, _ = pictures(5, 3)
     np.testing.assert_array_equal(again.margins(crops), network.margins(crops))
+    assert_same_weights(again, network)
     assert not np.allclose(other.margins(crops), network.margins(crops))
+
+
+def assert_same_weights(left, right):
+    left, right = left.state(), right.state()
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+def steps_of(fit):
+    """How many optimizer steps it took, and what it returned."""
+    steps = []
+    hook = register_optimizer_step_post_hook(lambda *_: steps.append(1))
+    try:
+        return fit(), len(steps)
+    finally:
+        hook.remove()
+
+
+def test_three_epochs_in_which_nothing_improves_are_the_last_and_leave_the_start(weights):
+    """Grey pictures, half of them positive: no answer but one half for all can be better on the held-out patients."""
+    crops, outcome = np.full((40, 32, 32), 0.5, dtype=np.float32), np.arange(40) % 2 == 0
+
+    def fit(epochs):
+        patients = np.array([f"p{k}" for k in range(40)])
+        return fine_tune(crops, outcome, patients, backbone="resnet18", weights=weights, epochs=epochs, seed=5)
+
+    stopped, steps = steps_of(lambda: fit(50))
+    start, none = steps_of(lambda: fit(0))
+    assert (steps, none) == (3 * 2, 0)  # 32 rows, 24 at a time
+    assert_same_weights(stopped, start)
+
+
+def test_training_goes_on_while_it_improves(weights):
+    crops, outcome, patients = pictures(48, 1)
+    small = crops[:, ::2, ::2]
+    _, steps = steps_of(
+        lambda: fine_tune(small, outcome, patients, backbone="resnet18", weights=weights, epochs=4, seed=5)
+    )
+    assert steps == 4 * 2
 
 
 def test_what_is_kept_is_what_was_fitted(network, tmp_path):
