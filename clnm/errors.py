@@ -30,6 +30,10 @@ class NothingToDoError(UserError):
     exit_code = 11
 
 
+class TooFewCasesError(UserError):
+    """There is not enough to learn from yet; a nightly waits for more, `clnm train` says so."""
+
+
 class BatchHeldError(UserError):
     """The quality gate held a center's batch; the other centers were published."""
 

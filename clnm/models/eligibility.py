@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clnm.entities import ClinicalVariable
-from clnm.errors import UserError
+from clnm.errors import TooFewCasesError, UserError
 from clnm.models.fitting import Layout
 from clnm.models.frame import embedding_length, embedding_matrix, number_matrix
 
@@ -21,7 +21,7 @@ def usable_rows(
 ) -> tuple[pd.DataFrame, Layout, list[str]]:
     """Train rows that have what the others have, what their columns are, and what was left out.
 
-    What most rows lack is left out for all of them. Raises `UserError` where too few of either outcome remain.
+    What most rows lack is left out for all of them. Raises `TooFewCasesError` where too few of either outcome remain.
     """
     warnings = []
     length = embedding_length(train)
@@ -50,7 +50,7 @@ def _demand_enough(rows: pd.DataFrame, layout: Layout) -> None:
     truth = rows[layout.outcome].to_numpy(dtype=bool)
     for name, count in (("positive", int(truth.sum())), ("negative", int((~truth).sum()))):
         if count < MIN_EVENTS:
-            raise UserError(
+            raise TooFewCasesError(
                 f"training frame has {count} {name} outcomes, needs {MIN_EVENTS}; "
                 "wait for more answers of pathology, or give another center role = 'train'"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clnm.entities import ModelStatus
-from clnm.errors import UserError
+from clnm.errors import TooFewCasesError
 from clnm.pipeline.models import make_champion
 from clnm.pipeline.robustness import judge_robustness, robust_features
 from clnm.pipeline.run import Run, rows
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 def train_if_no_champion(run: Run) -> None:
-    """The nightly's training: only where there is no champion yet, and enough outcomes to learn from."""
+    """The nightly's training: only where there is no champion yet. Too few outcomes to learn from are waited for."""
     if run.champion() or run.installation.store.run_query("champion"):
         run.count("train", None, {"skipped": "there is a champion"})
         return
-    train(run)
+    try:
+        train(run)
+    except TooFewCasesError as error:
+        run.count("train", None, {"waiting": str(error)})
 
 
 def train(run: Run, *, promote: bool = False) -> None:
@@ -39,7 +42,7 @@ def train(run: Run, *, promote: bool = False) -> None:
     judge_robustness(run)
     frame = run.store.training_frame(run.as_of)
     if frame.empty:
-        raise UserError("no case has both features and an outcome yet; `clnm status` shows what is there")
+        raise TooFewCasesError("no case has both features and an outcome yet; `clnm status` shows what is there")
     fit_network = fine_tuning_for(run)
     training = train_models(
         frame,

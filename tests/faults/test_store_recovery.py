@@ -1,6 +1,8 @@
 """A commit that is cut off leaves the last state; the next writer starts from it as if nothing had happened."""
 
+import contextlib
 import json
+import os
 import resource
 import shutil
 import signal
@@ -178,6 +180,52 @@ def test_a_full_disk_is_exit_14_and_the_last_state_is_intact(root, undisturbed, 
         publish_and_stage(root, "run-3")
     assert content(root) == undisturbed
     assert unnamed(root) == []
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own, of 4 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("free_kb", [8, 64, 256])
+def test_a_disk_that_is_really_full_is_exit_14_and_the_last_state_is_intact(root, undisturbed, disk, free_kb):
+    before = content(root)
+    shutil.copytree(root, disk / "store")
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    os.truncate(ballast, max(0, ballast.stat().st_size - 1024 * free_kb))
+    with pytest.raises(StoreError) as error:
+        publish_and_stage(disk / "store")
+    assert error.value.exit_code == 14
+    assert "No space left" in str(error.value) or "run `clnm store catalog`" in str(error.value)
+    assert content(disk / "store") in (before, undisturbed)
+    ballast.unlink()
+    if content(disk / "store") == before:
+        publish_and_stage(disk / "store", "run-3")
+    assert content(disk / "store") == undisturbed
+    assert unnamed(disk / "store") == []
+
+
+def test_a_disk_that_was_mounted_read_only_is_exit_14_and_still_answers(root, disk):
+    shutil.copytree(root, disk / "store")
+    before = content(disk / "store")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(StoreError, match="Read-only file system") as error, open_writer(open_store(disk / "store")):
+        pass
+    assert error.value.exit_code == 14
+    assert content(disk / "store") == before
+    assert answers(open_store(disk / "store"), "SELECT count(*) FROM cases") == [(BEFORE,)]
 
 
 def test_a_writer_goes_on_after_a_commit_that_failed(root, undisturbed):

@@ -1,11 +1,13 @@
 """A night that is run again as of an earlier moment sees what was known then, and leaves the present as it is."""
 
+import re
 from datetime import UTC, datetime, time
 from pathlib import Path
 
 import pytest
 
 from clnm import pipeline
+from clnm.errors import UserError
 from clnm.pipeline.asking import ask
 from clnm.pipeline.run import open_run
 from clnm.pipeline.stages import CHECK, EXTRACT, INGEST, REPORT, SCORE, WATCH, perform_all
@@ -92,3 +94,12 @@ def test_a_moment_that_lies_ahead_is_now(grown):
     config, _, _ = grown
     summary = pipeline.run_stage(config, "monitor", as_of=datetime(2999, 1, 1, tzinfo=UTC))
     assert datetime.fromisoformat(summary["as_of"]) <= datetime.now(UTC)
+
+
+def test_a_night_with_too_few_outcomes_to_learn_from_waits_for_more_and_complains_of_nothing(grown):
+    config, _, _ = grown
+    summary = pipeline.nightly(config)
+    assert re.match("training frame has . positive outcomes, needs 10", summary["stages"]["train"]["all"]["waiting"])
+    assert [(row["status"], row["reason"]) for row in summary["scores"]] == [("unscored", "no_champion")]
+    with pytest.raises(UserError, match="needs 10"):
+        pipeline.run_stage(config, "train")
