@@ -1,15 +1,17 @@
 -- Grain: one row per model version whose training frame held the patient
+-- A correction that came later does not unteach what was learned from the answer before it: every row counts.
 SELECT model_versions.model_version
 FROM model_versions
 WHERE
     EXISTS (
         SELECT 1
-        FROM cases
-        INNER JOIN outcomes ON cases.patient_key = outcomes.patient_key
+        FROM raw_rois
+        INNER JOIN raw_outcomes ON raw_rois.patient_key = raw_outcomes.patient_key
+        INNER JOIN centers ON raw_rois.center = centers.center
         WHERE
-            cases.patient_key = $patient_key
-            AND cases.role = 'train'
-            AND outcomes.known_at <= model_versions.training_as_of
-            AND cases.acquired_at <= model_versions.training_as_of
+            raw_rois.patient_key = $patient_key
+            AND centers.role = 'train'
+            AND raw_rois.known_at <= model_versions.training_as_of
+            AND raw_outcomes.known_at <= model_versions.training_as_of
     )
 ORDER BY model_versions.model_version
