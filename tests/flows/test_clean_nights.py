@@ -8,7 +8,9 @@ from datetime import UTC, datetime, time, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import torch
 
+from clnm.features.networks import build, save_weights
 from clnm.pipeline.run import open_run
 from clnm.pipeline.stages import CHECK, EXTRACT, INGEST, perform_all
 from clnm.simulate import simulate_archive
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.long
 
 NOW = datetime.combine(datetime.now(UTC).date(), time(), tzinfo=UTC)
 NIGHTS, PATIENTS = 30, 80
-RELATIONS = ("images", "rois", "clinical", "outcomes", "radiomics")
+RELATIONS = ("images", "rois", "clinical", "outcomes", "radiomics", "deep")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,12 @@ def rows(tmp_path_factory):
     arrivals = read_arrivals(folder / "simulated")
     with one_worker() as scheduler:
         whole = begin(folder / "simulated", folder / "whole", arrivals, now=NOW, scheduler=scheduler)
+        torch.manual_seed(3)
+        save_weights(build("resnet18").state_dict(), whole.parent / "weights.safetensors")
+        with_embeddings = whole.read_text(encoding="utf-8").replace(
+            "enabled = false", 'weights = "weights.safetensors"'
+        )
+        whole.write_text(with_embeddings, encoding="utf-8")
         take_in(whole, (INGEST, EXTRACT))
         with open_run(whole, command="check") as run:
             perform_all(run, (CHECK,))
