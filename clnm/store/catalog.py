@@ -24,6 +24,7 @@ from clnm.store.warehouse import (
     build_views,
     layer_names,
     quoted,
+    raw_names,
     read_sql,
     relation_names,
     rows_of,
@@ -72,7 +73,7 @@ class _BuiltFrom:
 
 
 def _built_from(installation: Installation, manifest: Manifest) -> _BuiltFrom:
-    unions = {name: union_of(installation, manifest, table) for name, table in TABLES.items()}
+    unions = {name: union_of(installation, manifest, name) for name in raw_names()}
     columns = {name: sorted(entry.files) for name, entry in manifest.tables.items()}
     texts = [
         read_sql(layer, name, outcome=installation.outcome).body for layer in LAYERS for name in layer_names(layer)
@@ -150,7 +151,7 @@ def add_comments(connection: duckdb.DuckDBPyConnection, installation: Installati
             kind = "VIEW" if relation.parameters is None else "MACRO TABLE"
             connection.execute(f"COMMENT ON {kind} {name} IS '{quoted(relation.grain)}'")
             own[name] = {**own.get(name, {}), **relation.comments}
-    for name in TABLES:
+    for name in raw_names():
         _add_raw_comment(connection, name)
     for column in rows_of(connection, "FROM duckdb_columns() WHERE NOT internal"):
         relation_name, name = column["table_name"], column["column_name"]
@@ -160,7 +161,7 @@ def add_comments(connection: duckdb.DuckDBPyConnection, installation: Installati
 
 
 def _add_raw_comment(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    text = f"Every row of {name} that counts or counted: one row per {TABLES[name].grain}."
+    text = f"Every row of {name} that counts or counted, as it was written."
     connection.execute(f"COMMENT ON VIEW raw_{name} IS '{quoted(text)}'")
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ import pyarrow.parquet as pq
 from clnm.entities import ClinicalVariable, VariableKind
 from clnm.store.damage import reading
 from clnm.store.manifest import Manifest, replace_file
-from clnm.store.tables import TABLES, Table
+from clnm.store.tables import LINEAGE, TABLES, Table
 
 _CLOCKS = ("known_at", "scored_at", "started_at", "last_seen_at", "last_raised_at", "first_seen_at")
 """When a row came to be known: the first of these that it has; a row without any counts from the start of its run."""
+_CLOCKS_ALONE = "_clocks"
 _CONFIGURATION = ("centers",)
 """What `clnm.toml` says holds for the past, too: a center that may not be trained on now is not trained on then."""
 _RUN_BEGAN = "try_strptime(run_id[:15], '%Y%m%dT%H%M%S')::TIMESTAMPTZ"
@@ -126,13 +128,13 @@ class Views:
 
     def make_all(self) -> None:
         """Every relation."""
-        for name in (*(f"raw_{name}" for name in TABLES), *self._relations):
+        for name in (*(f"raw_{name}" for name in raw_names()), *self._relations):
             self._make(name)
 
     def make_for(self, question: str) -> None:
         """What a question names, and what those read."""
         for word in _WORD.findall(_NO_NAMES.sub("", question)):
-            if word.removeprefix("raw_") in TABLES or word in self._relations:
+            if word.removeprefix("raw_") in raw_names() or word in self._relations:
                 self._make(word)
 
     def _make(self, name: str) -> None:
@@ -152,12 +154,13 @@ class Views:
         self._made.add(name)
 
     def _make_raw(self, name: str) -> None:
-        where = f" WHERE {_was_known(TABLES[name], self._later_runs, self._past)}" if self._past else ""
+        table = TABLES[name.removesuffix(_CLOCKS_ALONE)]
+        where = f" WHERE {_was_known(table, self._later_runs, self._past)}" if self._past else ""
         with reading():
             self._connection.execute(f"CREATE VIEW raw_{name} AS FROM ({self._union(name)}){where}")
 
     def _union(self, name: str) -> str:
-        return union_of(self._installation, self._manifest, TABLES[name], with_staged=self._with_staged)
+        return union_of(self._installation, self._manifest, name, with_staged=self._with_staged)
 
 
 def build_views(connection: duckdb.DuckDBPyConnection, installation: Installation, manifest: Manifest) -> None:
@@ -186,25 +189,44 @@ def data_files(installation: Installation, manifest: Manifest) -> list[str]:
     return [str(installation.root / path) for path in published] + empties
 
 
-def union_of(installation: Installation, manifest: Manifest, table: Table, *, with_staged: bool = False) -> str:
-    """The query that reads all rows of a table."""
-    return " UNION ALL BY NAME ".join(_sources(installation, manifest, table, with_staged=with_staged))
+@cache
+def raw_names() -> tuple[str, ...]:
+    """What each `raw_` view reads: the rows of a table, or of a wide one its keys and clocks alone.
+
+    To name the 1,500 columns of a wide table takes a question longer than to find the rows that count.
+    """
+    wide = [table.name for table in TABLES.values() if {"roi_key", "feature_set_version"} == set(table.key)]
+    return (*TABLES, *(f"{name}{_CLOCKS_ALONE}" for name in wide))
 
 
-def _sources(installation: Installation, manifest: Manifest, table: Table, *, with_staged: bool) -> Iterator[str]:
+def union_of(installation: Installation, manifest: Manifest, name: str, *, with_staged: bool = False) -> str:
+    """The query that reads all rows of one of `raw_names`."""
+    return " UNION ALL BY NAME ".join(_sources(installation, manifest, name, with_staged=with_staged))
+
+
+def _sources(installation: Installation, manifest: Manifest, name: str, *, with_staged: bool) -> Iterator[str]:
     """An empty file with every column, then one `read_parquet` per schema of published and of staged files.
 
     Never `union_by_name`: it opens every file to compare 1,500 columns.
     """
-    yield _read([str(_empty_file(installation, table))], is_partitioned=False)
+    table = TABLES[name.removesuffix(_CLOCKS_ALONE)]
+    narrow = [column.name for column in table.columns if name != table.name and not pa.types.is_list(column.type)]
+    columns = [*narrow, *(column.name for column in LINEAGE)] if narrow else []
+    yield _select(columns) + _read([str(_empty_file(installation, table))], is_partitioned=False)
     published = manifest.tables.get(table.name)
     for group in published.files.values() if published else ():
-        yield _read([str(installation.root / path) for path in group], is_partitioned=table.has_center)
+        yield _select(columns) + _read(
+            [str(installation.root / path) for path in group], is_partitioned=table.has_center
+        )
     staged: dict[str, list[str]] = {}
     for path in manifest.staged_files(table.name) if with_staged else ():
         staged.setdefault(Path(path).parent.name, []).append(str(installation.root / path))
     for paths in staged.values():
-        yield _read(paths, is_partitioned=False)
+        yield _select(narrow) + _read(paths, is_partitioned=False)
+
+
+def _select(columns: Sequence[str]) -> str:
+    return f"SELECT {', '.join(columns)} " if columns else ""
 
 
 def _later_runs(connection: duckdb.DuckDBPyConnection, runs: str, past: Past) -> str:

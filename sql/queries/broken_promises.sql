@@ -41,7 +41,7 @@ facts AS (
         computed_at,
         run_id,
         roi_key NOT IN (SELECT roi_keys.roi_key FROM roi_keys) AS is_orphan
-    FROM raw_radiomics
+    FROM raw_radiomics_clocks
     UNION ALL BY NAME
     SELECT
         'deep' AS relation,
@@ -50,7 +50,7 @@ facts AS (
         computed_at,
         run_id,
         roi_key NOT IN (SELECT roi_keys.roi_key FROM roi_keys) AS is_orphan
-    FROM raw_deep
+    FROM raw_deep_clocks
     UNION ALL BY NAME
     SELECT
         'clinical' AS relation,

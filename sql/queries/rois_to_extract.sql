@@ -34,21 +34,21 @@ needs AS (
         rois.known_at,
         NOT EXISTS (
             SELECT 1
-            FROM raw_radiomics
+            FROM raw_radiomics_clocks
             WHERE
-                raw_radiomics.roi_key = rois.roi_key
-                AND raw_radiomics.known_at = rois.known_at
-                AND raw_radiomics.feature_set_version = $radiomics_version
-                AND (NOT rois.is_again OR raw_radiomics.computed_at = $started_at::TIMESTAMPTZ)
+                raw_radiomics_clocks.roi_key = rois.roi_key
+                AND raw_radiomics_clocks.known_at = rois.known_at
+                AND raw_radiomics_clocks.feature_set_version = $radiomics_version
+                AND (NOT rois.is_again OR raw_radiomics_clocks.computed_at = $started_at::TIMESTAMPTZ)
         ) AS needs_radiomics,
         $deep_version::VARCHAR IS NOT NULL AND NOT EXISTS (
             SELECT 1
-            FROM raw_deep
+            FROM raw_deep_clocks
             WHERE
-                raw_deep.roi_key = rois.roi_key
-                AND raw_deep.known_at = rois.known_at
-                AND raw_deep.feature_set_version = $deep_version
-                AND (NOT rois.is_again OR raw_deep.computed_at = $started_at::TIMESTAMPTZ)
+                raw_deep_clocks.roi_key = rois.roi_key
+                AND raw_deep_clocks.known_at = rois.known_at
+                AND raw_deep_clocks.feature_set_version = $deep_version
+                AND (NOT rois.is_again OR raw_deep_clocks.computed_at = $started_at::TIMESTAMPTZ)
         ) AS needs_deep
     FROM wanted AS rois
 )

@@ -2,7 +2,7 @@
 -- Macro: embeddings_as_of(t)
 WITH current_version AS (
     SELECT feature_set_version
-    FROM raw_deep
+    FROM raw_deep_clocks
     WHERE known_at <= t
     ORDER BY commit_seq DESC NULLS FIRST, computed_at DESC, feature_set_version DESC
     LIMIT 1
@@ -16,7 +16,7 @@ current_rows AS (
         known.commit_seq,
         known.computed_at,
         known.feature_set_version
-    FROM raw_deep AS known
+    FROM raw_deep_clocks AS known
     INNER JOIN current_version ON known.feature_set_version = current_version.feature_set_version
     WHERE known.known_at <= t
     QUALIFY row_number() OVER (

@@ -3,7 +3,7 @@
 -- A ROI is of one center: named in the partition, a question about one center reads that center's files alone.
 WITH current_version AS (
     SELECT feature_set_version
-    FROM raw_radiomics
+    FROM raw_radiomics_clocks
     WHERE known_at <= t
     ORDER BY commit_seq DESC NULLS FIRST, computed_at DESC, feature_set_version DESC
     LIMIT 1
@@ -17,7 +17,7 @@ current_rows AS (
         known.commit_seq,
         known.computed_at,
         known.feature_set_version
-    FROM raw_radiomics AS known
+    FROM raw_radiomics_clocks AS known
     INNER JOIN current_version ON known.feature_set_version = current_version.feature_set_version
     WHERE known.known_at <= t
     QUALIFY row_number() OVER (
