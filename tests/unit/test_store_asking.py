@@ -158,6 +158,19 @@ def test_as_of_hides_what_was_not_known_then(store):
     assert answers(store, "SELECT count(DISTINCT roi_key) FROM features_long", as_of=day(2)) == [(3,)]
 
 
+def test_as_of_hides_what_a_later_run_wrote_that_has_not_ended(tmp_path):
+    """Its name says when it began; a run that looks back sees its own rows, whenever that is."""
+    store = open_store(tmp_path)
+    write_night(store, [0])
+    run_id = f"{day(10):%Y%m%dT%H%M%S}-abcdef"
+    with open_writer(store, run_id) as writer, writer.commit(replace(LINEAGE, run_id=run_id)) as batch:
+        batch.append("drift", table_of("drift", [{"center": "C1"}]))
+    counts = [answers(store, "SELECT count(*) FROM drift", as_of=day(number)) for number in (9, 10)]
+    assert counts == [[(0,)], [(1,)]]
+    assert store.looking_back(day(9), run_id).run_query("latest_drift") != []
+    assert store.looking_back(day(9), "another").run_query("latest_drift") == []
+
+
 def test_as_of_hides_a_change_of_state_that_came_later(tmp_path):
     """An alert raised on day 0 and resolved on day 5 was open on day 2; a champion of day 5 was none."""
     store = open_store(tmp_path)
