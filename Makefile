@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.clnm-setup
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: help setup demo test check bench clean
 help:  ## list the targets

@@ -47,12 +47,21 @@ def usable_rows(
 
 
 def _demand_enough(rows: pd.DataFrame, layout: Layout) -> None:
-    truth = rows[layout.outcome].to_numpy(dtype=bool)
+    demand_outcomes(rows[layout.outcome])
+    if not (layout.variables or layout.radiomics_columns or layout.embedding_length):
+        raise UserError("training frame has neither clinical variables nor features; run `clnm extract` first")
+
+
+def demand_outcomes(outcome: pd.Series) -> None:
+    """Nothing where there are enough of both outcomes, all of them known.
+
+    Raises:
+        TooFewCasesError: fewer than `MIN_EVENTS` of one of them.
+    """
+    truth = outcome.to_numpy(dtype=bool)
     for name, count in (("positive", int(truth.sum())), ("negative", int((~truth).sum()))):
         if count < MIN_EVENTS:
             raise TooFewCasesError(
                 f"training frame has {count} {name} outcomes, needs {MIN_EVENTS}; "
                 "wait for more answers of pathology, or give another center role = 'train'"
             )
-    if not (layout.variables or layout.radiomics_columns or layout.embedding_length):
-        raise UserError("training frame has neither clinical variables nor features; run `clnm extract` first")

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clnm.entities import ModelStatus
+from clnm.entities import ModelStatus, Role
 from clnm.errors import TooFewCasesError
 from clnm.pipeline.models import make_champion
 from clnm.pipeline.robustness import judge_robustness, robust_features
@@ -34,15 +34,17 @@ def train(run: Run, *, promote: bool = False) -> None:
     The best by cross-validated AUC becomes champion where there is none, where its cross-validated AUC is higher than
     the champion's was, or when told to `promote`. The external centers are never asked.
     """
+    from clnm.models.eligibility import demand_outcomes
     from clnm.models.fitting import TrainingOptions
     from clnm.models.training import train_models
 
     installation = run.installation
     settings = installation.settings
-    judge_robustness(run)
     frame = run.store.training_frame(run.as_of)
     if frame.empty:
         raise TooFewCasesError("no case has both features and an outcome yet; `clnm status` shows what is there")
+    demand_outcomes(frame.loc[frame["role"] == Role.TRAIN, settings.outcome.name])
+    judge_robustness(run)
     fit_network = fine_tuning_for(run)
     training = train_models(
         frame,

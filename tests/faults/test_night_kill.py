@@ -42,7 +42,7 @@ def wait_until(condition, run):
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
     directory = tmp_path_factory.mktemp("quiet")
-    config = make_installation(directory, patients=88)
+    config = make_installation(directory, patients=66)
     shutil.copytree(directory, directory / "to_kill")
     assert start(config).wait() == 0
     return config

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -102,24 +103,17 @@ def test_a_plain_client_answers_the_readmes_question_with_the_columns_it_shows(d
         assert answer.fetchall()
 
 
-def test_the_same_command_again_adds_rows_to_per_run_tables_alone(demo):
+def test_the_same_command_again_adds_rows_to_per_run_tables_alone_and_the_catalogue_answers_meanwhile(demo):
     config, _ = demo
-    before = row_counts(config)
-    result = run_demo(config.parent)
-    after = row_counts(config)
+    before, asked = row_counts(config), 0
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_demo, config.parent)
+        while not running.done():
+            assert answers(config, "SELECT count(*) FROM worklist WHERE status = 'scored'") == [(214,)]
+            asked += 1
+    result, after = running.result(), row_counts(config)
     assert result.returncode == 0, result.stderr
+    assert asked > 3
     assert "214 of 214 cases scored" in result.stdout
     assert {name for name in before if before[name] != after[name]} <= PER_RUN
     assert after["runs"] == before["runs"] + 1
-
-
-def test_the_catalogue_answers_a_plain_client_while_a_run_goes_on(demo):
-    config, _ = demo
-    clnm = Path(sys.executable).with_name("clnm")
-    run = subprocess.Popen([clnm, "--config", config, "nightly"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    asked = 0
-    while run.poll() is None:
-        assert answers(config, "SELECT count(*) FROM worklist WHERE status = 'scored'") == [(214,)]
-        asked += 1
-    assert run.returncode == 0
-    assert asked > 3
