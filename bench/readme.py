@@ -17,6 +17,7 @@ _DEMO = re.compile(r"(<!-- demo -->\n```text\n).*?(```)", re.DOTALL)
 _QUESTION = re.compile(r"(```sql\n(?P<sql>.*?)```\n\n```text\n).*?(```)", re.DOTALL)
 _TIME = re.compile(r"(`clnm demo` took ).*?(\.\n)")
 _FIRST_LINE = "cases scored"
+STAGES = "SELECT started_at, stage, duration_ms, round(fraction, 3) AS fraction FROM stage_costs ORDER BY ALL"
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
         _, again = run_demo(directory)
         told = f"{seconds:.0f} s on the two cores that wrote this page, the same command again {again:.0f} s"
         print(f"clnm demo: {told}")
+        print(ask(directory, STAGES))
         text = README.read_text(encoding="utf-8")
         text = _DEMO.sub(lambda found: found.group(1) + last_lines(first, directory) + found.group(2), text)
         text = _TIME.sub(lambda found: found.group(1) + told + found.group(2), text)
