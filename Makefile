@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.clnm-setup
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: help setup demo test check bench clean
 help:  ## list the targets
