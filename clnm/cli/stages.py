@@ -96,6 +96,8 @@ def report(as_of: AsOf = None) -> None:
 def nightly(as_of: AsOf = None, fail_on: Fail = None) -> None:
     """Ingest, extract, check, train where there is no champion, score, monitor, report.
 
+    Looking back, nothing is taken in.
+
     Example: clnm nightly
     """
     from clnm import pipeline

@@ -10,7 +10,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from PIL import Image
 
 from clnm import pipeline
 from clnm.features.networks import build, save_weights
@@ -19,20 +18,14 @@ from clnm.pipeline.extract import extract
 from clnm.pipeline.run import open_run
 from clnm.settings import default_radiomics, make_pseudonym_key
 from tests.faults.test_night_kill import start, wait_until
+from tests.flows.archives import OF_PICTURES, draw
 from tests.flows.growing import one_worker
 from tests.flows.test_nightly import answers
 
 pytestmark = pytest.mark.long
 
 PICTURES = 56
-SETTINGS = """
-[store]
-root = "store"
-[pseudonyms]
-key_file = "secrets/pseudonym.key"
-[outcome]
-name = "malignant"
-[[center]]
+SETTINGS = f"""{OF_PICTURES}[[center]]
 name = "C1"
 role = "score"
 archive = ["pictures"]
@@ -43,16 +36,6 @@ weights = "weights.safetensors"
 workers = 2
 memory_per_worker_gib = 1.5
 """
-
-
-def draw(folder, name, shape, radius, generator, day=1):
-    """A speckle picture, and the mask of an ellipse in its middle; the table's line of both."""
-    speckle = generator.rayleigh(40.0, shape).clip(0, 255).astype(np.uint8)
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    inside = ((y - shape[0] / 2) / radius) ** 2 + ((x - shape[1] / 2) / (1.3 * radius)) ** 2 < 1
-    Image.fromarray(speckle).save(folder / f"{name}.png", compress_level=1)
-    Image.fromarray(inside.astype(np.uint8) * 255).save(folder / f"{name}_mask.png")
-    return f"pictures/{name}.png,pictures/{name}_mask.png,{name},2025-03-0{day}"
 
 
 @pytest.fixture(scope="module")

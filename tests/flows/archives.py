@@ -6,7 +6,9 @@ import csv
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from clnm.settings import default_radiomics, make_pseudonym_key
 
@@ -20,6 +22,27 @@ imageType:
 featureClass: {firstorder: , shape2D: , glcm: , glrlm: , glszm: , gldm: , ngtdm: }
 setting: {binCount: 32, label: 1}
 """
+
+
+OF_PICTURES = """
+[store]
+root = "store"
+[pseudonyms]
+key_file = "secrets/pseudonym.key"
+[outcome]
+name = "malignant"
+"""
+"""The head of an installation whose pictures are drawn."""
+
+
+def draw(folder, name, shape, radius, generator, day=1):
+    """A speckle picture, and the mask of an ellipse in its middle; the table's line of both."""
+    speckle = generator.rayleigh(40.0, shape).clip(0, 255).astype(np.uint8)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    inside = ((y - shape[0] / 2) / radius) ** 2 + ((x - shape[1] / 2) / (1.3 * radius)) ** 2 < 1
+    Image.fromarray(speckle).save(folder / f"{name}.png", compress_level=1)
+    Image.fromarray(inside.astype(np.uint8) * 255).save(folder / f"{name}_mask.png")
+    return f"pictures/{name}.png,pictures/{name}_mask.png,{name},2025-03-0{day}"
 
 
 def busbra(directory: Path, *, radiomics: str = "", deep: bool = False) -> Path:

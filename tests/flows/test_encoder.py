@@ -10,19 +10,12 @@ from clnm import pipeline
 from clnm.pipeline.encoder import MIN_IMAGES, encoder_for
 from clnm.pipeline.run import open_run
 from clnm.settings import default_radiomics, make_pseudonym_key
-from tests.faults.test_extraction_faults import draw
+from tests.flows.archives import OF_PICTURES, draw
 
 pytestmark = pytest.mark.long
 
 CENTERS = {"C1": "train", "C2": "external"}
-SETTINGS = """
-[store]
-root = "store"
-[pseudonyms]
-key_file = "secrets/pseudonym.key"
-[outcome]
-name = "malignant"
-[compute]
+SETTINGS = f"""{OF_PICTURES}[compute]
 workers = 1
 """
 
