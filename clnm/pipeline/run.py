@@ -29,7 +29,7 @@ from clnm.store import Batch, Store, Writer
 from clnm.store.tables import TABLES
 
 _ALWAYS_HEAVY = ("clnm.features.worker", "clnm.features.fast", "scipy.ndimage", "SimpleITK")
-_HEAVY_IF_DEEP = ("torch", "torch.export.pt2_archive")
+_HEAVY_IF_DEEP = ("torch", "safetensors.torch")
 """What workers need and what takes seconds to import."""
 _GRAVEST_FIRST = (StoreError, ConfigurationError, NothingToDoError, BatchHeldError, QuarantineLimitError)
 
