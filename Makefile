@@ -11,13 +11,14 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv with every pinned package (once; then a no-op)
 
 # The order matters: torch first and by pip (a plain requirement can bring gigabytes of CUDA packages), then pyradiomics,
-# which builds only beside numpy and cython; the rest follows in one resolved step.
+# which builds only beside numpy and cython; the rest follows in one resolved step. uv leaves sources as they are unless told
+# to compile them, and where PYTHONDONTWRITEBYTECODE is set (many containers) every command would compile them anew: seconds.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt uv numpy setuptools wheel versioneer cython
 	$(BIN)/pip install -q -c constraints.txt torch
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation pyradiomics
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --no-build-isolation -e '.[dev]' \
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt --no-build-isolation -e '.[dev]' \
 	  || $(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $@
 

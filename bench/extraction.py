@@ -110,7 +110,7 @@ def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], i
     from clnm.features.extraction import extract as radiomics
 
     config = copied(ingested, directory, workers=1)
-    spent: dict[str, list[float]] = {"pixels": [], "radiomics": [], "embedding": [], "commit": []}
+    spent: dict[str, list[float]] = {"pixels": [], "radiomics": [], "crop": [], "embedding": [], "commit": []}
     everything = {
         "radiomics_version": "",
         "deep_version": "",
@@ -138,6 +138,7 @@ def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], i
                 values, engine = radiomics(luminance, mask, spacing(row), parameters, "fast")
                 clock.append(time.perf_counter())
                 crop = crop_roi(luminance, mask, spacing(row))
+                clock.append(time.perf_counter())
                 done.append(extract.Extracted(row["roi_key"], engine, values, crop=crop))
                 if len(done) > 1:
                     for part, seconds in zip(spent, np.diff(clock), strict=False):

@@ -10,6 +10,8 @@ PIXEL_MM = 0.25
 _MARGIN = 0.25
 """At least, of the ROI's longer side, on each side: what surrounds a lesion tells about its edge."""
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+_TRUNCATE = 4.0
+"""Standard deviations at which the Gaussian ends."""
 
 
 def crop_roi(luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[float, float] | None) -> np.ndarray:
@@ -37,15 +39,18 @@ def crop_roi(luminance: np.ndarray, mask: np.ndarray, spacing_xy_mm: tuple[float
     side = max((rows[-1] - rows[0] + 1) * sy, (columns[-1] - columns[0] + 1) * sx) * (1 + 2 * _MARGIN)
     step = side / SIZE_PX if spacing_xy_mm is None else max(PIXEL_MM, side / SIZE_PX)
     offsets = (np.arange(SIZE_PX) + 0.5 - SIZE_PX / 2) * step
-    grid = np.meshgrid(center_y + offsets / sy, center_x + offsets / sx, indexing="ij")
-    scale = _FULL_SCALE.get(luminance.dtype.name, 255.0)
-    smooth = _without_aliasing(luminance.astype(np.float32) / scale, step / sx, step / sy)
+    y, x = center_y + offsets / sy, center_x + offsets / sx
+    # sigma = (step - 1) / 2 before shrinking, as scikit-image has it, so that fine speckle does not alias
+    sigma = (max(0.0, (step / sy - 1) / 2), max(0.0, (step / sx - 1) / 2))
+    near_y, near_x = _window(y, sigma[0], luminance.shape[0]), _window(x, sigma[1], luminance.shape[1])
+    smooth = luminance[near_y, near_x].astype(np.float32) / _FULL_SCALE.get(luminance.dtype.name, 255.0)
+    if any(sigma):
+        smooth = ndimage.gaussian_filter(smooth, sigma, truncate=_TRUNCATE)
+    grid = np.meshgrid(y - near_y.start, x - near_x.start, indexing="ij")
     return ndimage.map_coordinates(smooth, grid, order=1, mode="constant").astype(np.float32)
 
 
-def _without_aliasing(image: np.ndarray, shrink_x: float, shrink_y: float) -> np.ndarray:
-    """A Gaussian as wide as the sampling step before shrinking (sigma = (step - 1) / 2, as scikit-image does)."""
-    from scipy import ndimage
-
-    sigma = (max(0.0, (shrink_y - 1) / 2), max(0.0, (shrink_x - 1) / 2))
-    return ndimage.gaussian_filter(image, sigma) if any(sigma) else image
+def _window(positions: np.ndarray, sigma: float, length: int) -> slice:
+    """The pixels of an axis that the Gaussian and the interpolation at these positions ask for."""
+    reach = _TRUNCATE * sigma + 2
+    return slice(max(0, int(positions[0] - reach)), min(length, int(positions[-1] + reach) + 1))

@@ -177,7 +177,7 @@ def commit_shard(
 
 def feature_names(extracted: Sequence[Extracted]) -> list[str]:
     """Every feature that one of them has: a small image has fewer LoG images than its neighbours."""
-    return list(dict.fromkeys(name for item in extracted for name in item.values or ()))
+    return list(dict.fromkeys(itertools.chain.from_iterable(item.values or () for item in extracted)))
 
 
 def _set_aside(run: Run, center: str, item: Extracted) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from clnm.pipeline.run import Run, rows
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from clnm.drift.alerts import AlertRow
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from clnm.entities import ScoreStatus
 from clnm.pipeline.run import Run, rows
 from clnm.pipeline.train import bundle_folder
 from clnm.pipeline.tuning import load_network
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_CHAMPION = "no_champion"
 
