@@ -20,6 +20,8 @@ _CHATTY = ("", ".client", ".core", ".nanny", ".scheduler", ".worker")
 _ALLOWED_FAILURES = 0
 """The scheduler gives a shard up at the first death of its worker; what to try again is decided by who runs them."""
 _CONNECT_SECONDS = 30
+_LARGEST_TASK = "4GiB"
+"""A fold of a training is handed the whole training frame; below this Dask does not complain of it on stderr."""
 _NEVER = "30 days"
 """A local worker that died is started again by its nanny; a cluster that gives it up meanwhile stops for ever."""
 _NO_WORKER_LEFT = "[compute] scheduler: it has no worker left; start some and run again, what was done is kept"
@@ -53,6 +55,7 @@ def open_cluster(
         "distributed.worker.multiprocessing-method": "forkserver",
         "distributed.worker.profile.enabled": False,
         "distributed.admin.log-format": "%(message)s",
+        "distributed.admin.large-graph-warning-threshold": _LARGEST_TASK,
     }
     with dask.config.set(settings):
         if scheduler != "local":

@@ -23,7 +23,8 @@ from clnm.models.intervals import auc
 from clnm.models.model import Model
 from clnm.models.zoo import Parameters
 
-MapFolds = Callable[[Callable[[Fold], Any], Iterable[Fold]], Iterable[Any]]
+NumberedFold = tuple[int, Fold]
+MapFolds = Callable[[Callable[[NumberedFold], Any], Iterable[NumberedFold]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,6 @@ def train_models(
     radiomics_columns: Sequence[str],
     options: TrainingOptions | None = None,
     fit_network: FitNetwork | None = None,
-    progress: Callable[[int, int], None] | None = None,
     map_folds: MapFolds = map,
 ) -> Training:
     """Train the nine models on rows of role `train` and judge them by cross-validation and on rows of role `external`.
@@ -88,8 +88,7 @@ def train_models(
     null). Its row order does not matter, and neither do the values of the keys but among ties of `acquired_at`.
     `fit_network` fine-tunes a network inside every fold, and its margin is the DL score; without, the DL score is a
     signature over the embeddings.
-    `map_folds` may run the outer folds elsewhere (it is handed a picklable function); `progress` is called with folds
-    done and in all.
+    `map_folds` may run the outer folds elsewhere and in any order: it is handed a function that can be pickled.
 
     Raises `UserError` where the train rows are too few to learn from.
     """
@@ -100,7 +99,7 @@ def train_models(
     ordered = frame.sort_values(order, kind="stable").reset_index(drop=True)
     train, layout, warnings = usable_rows(ordered[ordered["role"] == Role.TRAIN], outcome, variables, radiomics_columns)
     run_fold = partial(_run_fold, train, layout, options, fit_network)
-    fitted, held_out = _cross_validate(train, layout, options, run_fold, progress, map_folds)
+    fitted, held_out = _cross_validate(train, layout, options, run_fold, map_folds)
     external = ordered[ordered["role"] == Role.EXTERNAL]
     return _judge(held_out, external, layout, options, fitted=fitted, warnings=warnings)
 
@@ -109,8 +108,7 @@ def _cross_validate(
     train: pd.DataFrame,
     layout: Layout,
     options: TrainingOptions,
-    run_fold: Callable[[Fold], Any],
-    progress: Callable[[int, int], None] | None,
+    run_fold: Callable[[NumberedFold], Any],
     map_folds: MapFolds,
 ) -> tuple[Fitted, pd.DataFrame]:
     """What was fitted on all rows, and the rows of `Training.predictions` that judge how it was fitted."""
@@ -119,30 +117,31 @@ def _cross_validate(
     everything: Fold = (np.arange(len(train)), np.arange(0))
     held_out = train[["case_key", "center"]].assign(cohort="cv", outcome=truth, fold=-1)
     fitted: Fitted | None = None
-    answers = map_folds(run_fold, [*folds, everything])
-    for number, (part, predicted) in enumerate(answers):
+    for number, part, predicted in map_folds(run_fold, enumerate([*folds, everything])):
         if part is not None:
             fitted = part
         else:
             held_out.loc[folds[number][1], ["fold", *predicted]] = pd.DataFrame(
                 {"fold": number, **predicted}, index=folds[number][1]
             )
-        if progress:
-            progress(number + 1, len(folds) + 1)
     assert fitted is not None
     return fitted, held_out
 
 
 def _run_fold(
-    train: pd.DataFrame, layout: Layout, options: TrainingOptions, fit_network: FitNetwork | None, fold: Fold
-) -> tuple[Fitted | None, dict[str, np.ndarray]]:
+    train: pd.DataFrame,
+    layout: Layout,
+    options: TrainingOptions,
+    fit_network: FitNetwork | None,
+    numbered: NumberedFold,
+) -> tuple[int, Fitted | None, dict[str, np.ndarray]]:
     """Fit on one side and predict the other; with no other side, give back what was fitted."""
-    fit_rows, held_rows = fold
+    number, (fit_rows, held_rows) = numbered
     fitted = fit_everything(train.iloc[fit_rows], layout, options, fit_network)
     if not len(held_rows):
-        return fitted, {}
+        return number, fitted, {}
     held = fitted.seen(train.iloc[held_rows])
-    return None, {name: model.predict(held) for name, model in fitted.models.items()}
+    return number, None, {name: model.predict(held) for name, model in fitted.models.items()}
 
 
 def _judge(

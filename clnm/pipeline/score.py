@@ -51,7 +51,7 @@ def _scores(run: Run, frame: pd.DataFrame, version: str, sha256: str) -> list[di
 
         model = load_bundle(bundle_folder(run.installation.root) / version, sha256=sha256)
         if model.network:
-            margins = load_network(run.installation, model.network).margins(frame)
+            margins = load_network(run.installation, model.network, frame["roi_key"]).margins(frame)
             frame = frame.assign(**{DL_MARGIN: margins})
         probability, missing, threshold = model.predict(frame), model.missing(frame), model.threshold
     else:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clnm import cluster
 from clnm.entities import ModelStatus, Role
-from clnm.errors import TooFewCasesError
+from clnm.errors import ConfigurationError, TooFewCasesError
+from clnm.features.tuning import TunedNetwork
 from clnm.pipeline.models import make_champion
 from clnm.pipeline.robustness import judge_robustness, robust_features
 from clnm.pipeline.run import Run, rows
-from clnm.pipeline.tuning import SCORE_FOLDS, TunedNetwork, fine_tuning_for, save_network
+from clnm.pipeline.tuning import SCORE_FOLDS, fine_tuning_for, save_network
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from clnm.models.training import Candidate, Training
+
+_FOLD_SECONDS = 24 * 3600.0
+"""For one outer fold; with fine-tuning it fits six networks."""
 
 
 def train_if_no_champion(run: Run) -> None:
@@ -45,7 +53,7 @@ def train(run: Run, *, promote: bool = False) -> None:
         raise TooFewCasesError("no case has both features and an outcome yet; `clnm status` shows what is there")
     demand_outcomes(frame.loc[frame["role"] == Role.TRAIN, settings.outcome.name])
     judge_robustness(run)
-    fit_network = fine_tuning_for(run)
+    fit_network = fine_tuning_for(run, frame)
     training = train_models(
         frame,
         outcome=settings.outcome.name,
@@ -53,6 +61,7 @@ def train(run: Run, *, promote: bool = False) -> None:
         radiomics_columns=robust_features(run),
         options=TrainingOptions(score_folds=SCORE_FOLDS) if fit_network else None,
         fit_network=fit_network,
+        map_folds=partial(run_folds, run.cluster(), installation.workers),
     )
     best = training.candidates[training.champion]
     champion = installation.store.run_query("champion")
@@ -62,6 +71,25 @@ def train(run: Run, *, promote: bool = False) -> None:
     for warning in training.warnings:
         run.logger.warning("training", caution=warning)
     run.count("train", None, _counts(training))
+
+
+def run_folds(
+    handle: cluster.Handle, workers: int, run_fold: Callable[[Any], Any], folds: Iterable[Any]
+) -> Iterator[Any]:
+    """The answer of each outer fold, as they come.
+
+    Raises:
+        ConfigurationError: no worker survived one of them.
+    """
+    shards = ([fold] for fold in folds)
+    work = cluster.Work(run_fold)
+    for result in cluster.run_shards(handle, work, shards, in_flight=workers, time_limit_s=_FOLD_SECONDS):
+        for failure in result.failures:
+            raise ConfigurationError(
+                f"[compute] memory_per_worker_gib: no worker survived a fold of the training ({failure.reason.value}); "
+                "raise it and run again"
+            )
+        yield from result.done
 
 
 def _register(run: Run, training: Training) -> dict[str, str]:

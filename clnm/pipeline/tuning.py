@@ -1,78 +1,35 @@
-"""Fine-tuned networks: fitted inside the folds of a training, kept by the sum of their weights, asked when scoring."""
+"""Fine-tuned networks of an installation: asked for by its settings, kept by the sum of their weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clnm.errors import StoreError
-from clnm.imaging import cache
-from clnm.pipeline.encoder import Encoder, encoder_for, sha256_of, spacing
+from clnm.features.tuning import FineTuning, Pixels, TunedNetwork
+from clnm.pipeline.encoder import encoder_for, sha256_of, spacing
 from clnm.pipeline.installation import Installation
 from clnm.pipeline.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clnm.features.finetune import FineTuned
-
 SCORE_FOLDS = 5
 """Fewer than a signature has: each fold fits a network, and there are as many again in each outer fold."""
-_SEED = 2025
 
 
-@dataclass(frozen=True)
-class TunedNetwork:
-    """A fine-tuned network and the pixels it can look at."""
+def fine_tuning_for(run: Run, frame: pd.DataFrame) -> FineTuning | None:
+    """What the settings ask for, over the ROIs of `frame`.
 
-    installation: Installation
-    tuned: FineTuned
-
-    def margins(self, frame: pd.DataFrame) -> np.ndarray:
-        """The logit of each row's ROI; NaN where its pixels are not in the cache."""
-        crops = read_crops(self.installation, frame["roi_key"])
-        there = np.array([crop is not None for crop in crops], dtype=bool)
-        margins = np.full(len(frame), np.nan)
-        if there.any():
-            margins[there] = self.tuned.margins(np.stack([crop for crop in crops if crop is not None]))
-        return margins
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """Fits a network to the outcomes of some rows: what `clnm.models` calls inside its folds."""
-
-    installation: Installation
-    encoder: Encoder
-    epochs: int
-
-    def __call__(self, frame: pd.DataFrame) -> TunedNetwork:
-        """A network that has seen these rows and no others."""
-        from clnm.features.finetune import fine_tune
-
-        crops = read_crops(self.installation, frame["roi_key"])
-        there = [place for place, crop in enumerate(crops) if crop is not None]
-        rows = frame.iloc[there]
-        tuned = fine_tune(
-            np.stack([crop for crop in crops if crop is not None]),
-            rows[self.installation.settings.outcome.name].to_numpy(dtype=bool),
-            rows["patient_key"].to_numpy(),
-            backbone=self.encoder.backbone,
-            weights=self.encoder.path,
-            epochs=self.epochs,
-            seed=_SEED,
-        )
-        return TunedNetwork(self.installation, tuned)
-
-
-def fine_tuning_for(run: Run) -> FineTuning | None:
-    """What the settings ask for; None without `[deep] fine_tune_epochs`, or while there is no encoder."""
-    deep = run.installation.settings.deep
-    encoder = encoder_for(run) if deep.enabled and deep.fine_tune_epochs else None
-    return None if encoder is None else FineTuning(run.installation, encoder, deep.fine_tune_epochs)
+    None without `[deep] fine_tune_epochs`, or while there is no encoder.
+    """
+    settings = run.installation.settings
+    encoder = encoder_for(run) if settings.deep.enabled and settings.deep.fine_tune_epochs else None
+    if encoder is None:
+        return None
+    pixels = _pixels(run.installation, frame["roi_key"])
+    return FineTuning(pixels, settings.outcome.name, encoder.backbone, encoder.path, settings.deep.fine_tune_epochs)
 
 
 def save_network(installation: Installation, network: TunedNetwork, backbone: str) -> str:
@@ -87,8 +44,8 @@ def save_network(installation: Installation, network: TunedNetwork, backbone: st
     return name
 
 
-def load_network(installation: Installation, name: str) -> TunedNetwork:
-    """The network kept under `name`.
+def load_network(installation: Installation, name: str, roi_keys: Iterable[str | None]) -> TunedNetwork:
+    """The network kept under `name`, to look at some ROIs.
 
     Raises:
         StoreError: its file is gone or was altered.
@@ -99,25 +56,14 @@ def load_network(installation: Installation, name: str) -> TunedNetwork:
     path = _folder(installation) / f"{name}.safetensors"
     if not path.is_file() or sha256_of(path) != sha256:
         raise StoreError("the champion's fine-tuned network is missing or was altered; `clnm train` makes a new one")
-    return TunedNetwork(installation, load_fine_tuned(backbone, path))
+    return TunedNetwork(_pixels(installation, roi_keys), load_fine_tuned(backbone, path))
 
 
 def _folder(installation: Installation) -> Path:
     return installation.root / "models" / "networks"
 
 
-def read_crops(installation: Installation, roi_keys: pd.Series) -> list[np.ndarray | None]:
-    """The network's input for each ROI, None where its pixels are not there."""
-    from clnm.features.crops import crop_roi
-
-    rows = installation.store.run_query("roi_pixels", roi_keys=[key for key in roi_keys if isinstance(key, str)])
-    known = {row["roi_key"]: row for row in rows}
-    crops: list[np.ndarray | None] = []
-    for key in roi_keys:
-        try:
-            row = known[key]
-            luminance = cache.read_image(installation.pixels, row["image_key"])
-            crops.append(crop_roi(luminance, cache.read_mask(installation.pixels, key), spacing(row)))
-        except (KeyError, OSError):
-            crops.append(None)
-    return crops
+def _pixels(installation: Installation, roi_keys: Iterable[str | None]) -> Pixels:
+    known = [key for key in roi_keys if isinstance(key, str)]
+    rows = installation.store.run_query("roi_pixels", roi_keys=known)
+    return Pixels(installation.pixels, {row["roi_key"]: (row["image_key"], spacing(row)) for row in rows})

@@ -59,27 +59,48 @@ def test_nothing_but_progress_and_sentences_is_on_stderr(demo):
     assert noise == []
 
 
-def test_shuffling_the_pictures_among_the_cases_costs_what_they_told(demo):
-    """A picture's features belong to its case: dealt to others within the same center they are noise."""
-    installation = open_installation(demo[0])
-    store, settings = installation.store, installation.settings
-    frame = store.training_frame(datetime.now(UTC))
+@pytest.fixture(scope="module")
+def champion(demo):
+    [champion] = open_installation(demo[0]).store.run_query("champion")
+    return champion
+
+
+@pytest.fixture(scope="module")
+def learned_from(demo):
+    """The training frame, and the features in it that are not fragile."""
+    store = open_installation(demo[0]).store
     fragile = {row["feature"] for row in store.run_query("fragile_features")}
-    names = [name for name in store.feature_names() if name not in fragile]
+    return store.training_frame(datetime.now(UTC)), [name for name in store.feature_names() if name not in fragile]
+
+
+def train_here(demo, frame, names, algorithm):
+    """One algorithm, in this process."""
+    settings = open_installation(demo[0]).settings
+    return train_models(
+        frame,
+        outcome=settings.outcome.name,
+        variables=settings.variables(),
+        radiomics_columns=names,
+        options=TrainingOptions(algorithms=(algorithm,)),
+    )
+
+
+def test_one_process_alone_trains_the_champion_that_the_workers_did(demo, champion, learned_from):
+    training = train_here(demo, *learned_from, champion["algorithm"])
+    [candidate] = training.candidates
+    assert (candidate.auc_cv, candidate.threshold) == (champion["auc_cv"], champion["threshold"])
+
+
+def test_shuffling_the_pictures_among_the_cases_costs_what_they_told(demo, champion, learned_from):
+    """A picture's features belong to its case: dealt to others within the same center they are noise."""
+    frame, names = learned_from
     columns = [*names, "embedding"]
     shuffled = frame.copy()
     generator = np.random.default_rng(3)
     for rows in frame.groupby("center").indices.values():
         dealt = frame.iloc[generator.permutation(rows)]
         shuffled.iloc[rows, [frame.columns.get_loc(name) for name in columns]] = dealt[columns].to_numpy()
-    [champion] = store.run_query("champion")
-    training = train_models(
-        shuffled,
-        outcome=settings.outcome.name,
-        variables=settings.variables(),
-        radiomics_columns=names,
-        options=TrainingOptions(algorithms=(champion["algorithm"],)),
-    )
+    training = train_here(demo, shuffled, names, champion["algorithm"])
     [without] = [
         row.value
         for row in training.evaluations

@@ -75,8 +75,9 @@ def test_deep_names_the_checksum_of_the_weights_that_were_given(night):
 def fitted(config):
     """The weights fitted to the first train cases, and the ROIs of those."""
     with open_run(config, command="train") as run:
-        tuning, frame = fine_tuning_for(run), run.store.training_frame(run.as_of)
+        frame = run.store.training_frame(run.as_of)
         frame = frame[frame["role"] == "train"].sort_values("case_key")[:24]
+        tuning = fine_tuning_for(run, frame)
         return tuning(frame).tuned.state(), list(frame["roi_key"])
 
 

@@ -19,9 +19,14 @@ USER, PASSWORD = "clnm", "a-word-of-the-test"
 SECONDS = 60
 
 
+def installed(program):
+    """Where the system has a program; a virtual environment has some of the same names, from pynetdicom."""
+    return shutil.which(program, path="/usr/local/bin:/usr/bin:/usr/sbin")
+
+
 def need(*programs):
     """The mark of tests that need programs of Debian's packages orthanc, orthanc-dicomweb and dcmtk."""
-    missing = [name for name in programs if shutil.which(name) is None]
+    missing = [name for name in programs if installed(name) is None]
     if "Orthanc" in programs and PLUGIN is None:
         missing.append("the DICOMweb plugin of Orthanc")
     sentence = f"not installed: {', '.join(missing)}; apt-get install orthanc orthanc-dicomweb dcmtk"
@@ -53,7 +58,7 @@ class Orthanc:
         config = self.directory / "orthanc.json"
         config.write_text(json.dumps(self._settings()), encoding="utf-8")
         log = (self.directory / "orthanc.log").open("ab")
-        program = shutil.which("Orthanc")
+        program = installed("Orthanc")
         self.process = subprocess.Popen([program, str(config)], stdout=log, stderr=log, cwd=self.directory)
         give_up = time.monotonic() + SECONDS
         while time.monotonic() < give_up:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +10,7 @@ import pytest
 from pydicom import dcmread
 
 from clnm import pipeline
-from tests.pacs.orthanc import free_port, need, orthanc
+from tests.pacs.orthanc import free_port, installed, need, orthanc
 from tests.unit.intake_archives import ROOT, dicom, pixels, put
 from tests.unit.test_receiver import files, installation, receive_in_a_process
 
@@ -61,7 +60,7 @@ def test_what_orthanc_sends_to_its_modality_is_in_the_archive(received):
 def test_what_dcmtk_sends_is_in_the_archive(received, program):
     directory, port, _ = received
     put(directory / "sent", originals())
-    call = [shutil.which(program), "-aet", "SONO1", "-aec", "CLNM", "+sd", "127.0.0.1", str(port)]
+    call = [installed(program), "-aet", "SONO1", "-aec", "CLNM", "+sd", "127.0.0.1", str(port)]
     assert subprocess.run([*call, str(directory / "sent")], check=False, timeout=60).returncode == 0
     kept = {dcmread(path).SOPInstanceUID: dcmread(path).PixelData for path in (directory / "archive").rglob("*.dcm")}
     assert kept == {
@@ -74,7 +73,7 @@ def test_what_dcmtk_sends_is_in_the_archive(received, program):
 def test_a_title_that_is_not_allowed_ends_storescu_with_an_error(received):
     directory, port, _ = received
     put(directory / "sent", originals())
-    call = [shutil.which("storescu"), "-aet", "STRANGER", "-aec", "CLNM", "+sd", "127.0.0.1", str(port)]
+    call = [installed("storescu"), "-aet", "STRANGER", "-aec", "CLNM", "+sd", "127.0.0.1", str(port)]
     answer = subprocess.run([*call, str(directory / "sent")], check=False, timeout=60, capture_output=True)
     assert answer.returncode != 0
     assert files(directory / "archive") == []

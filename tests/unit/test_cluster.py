@@ -10,6 +10,7 @@ import pytest
 from clnm.cluster import InProcess, Work, open_cluster, run_shards
 from clnm.entities import Reason
 from clnm.errors import ConfigurationError
+from clnm.pipeline.train import run_folds
 
 pytestmark = pytest.mark.long
 
@@ -146,3 +147,11 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch):
         open_cluster("tcp://127.0.0.1:9", 1, 1.0),
     ):
         pass
+
+
+def test_a_fold_of_a_training_that_no_worker_survives_ends_it_with_a_sentence(handle):
+    assert sorted(run_folds(handle, 2, same, range(5))) == list(range(5))
+    with pytest.raises(
+        ConfigurationError, match=r"no worker survived a fold of the training \(worker_crash\); raise it"
+    ):
+        list(run_folds(handle, 2, crash_on_seven, [6, 7]))

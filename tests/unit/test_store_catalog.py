@@ -24,7 +24,9 @@ def row_counts(path):
 
 seen, failures = [], []
 threading.Thread(target=sys.stdin.read).start()
-while threading.active_count() > 1:
+is_last = False
+while not is_last:
+    is_last = threading.active_count() == 1
     try:
         seen.append(row_counts(sys.argv[1]))
     except Exception as error:
