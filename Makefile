@@ -25,8 +25,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## the main job on a simulated four-center archive, in ./demo
 	$(BIN)/clnm demo demo
 
+# The longest lie in the first folders and begin first; by number of tests they would come last, and one worker would wait.
 test: setup  ## every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: setup  ## ruff, mypy, import contracts, SQL lint
 	$(BIN)/ruff check .
