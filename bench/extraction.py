@@ -1,7 +1,8 @@
 """Extraction end to end (decode, radiomics, embedding, commit) beside the sum of its parts, on one and two workers.
 
 Two figures: `extract` alone, of an archive that was taken in, and `ingest` and `extract` as the night runs them, where
-what workers import is read while files are decoded. Each with its start, of which the parts alone know nothing.
+what workers import is read while files are decoded. Each from the opening of the run, start of the workers included, of
+which the parts alone know nothing; one process's parts, one worker and two in every round, ratios within it.
 
 Run: python bench/extraction.py [cases]
 """
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ[threads] = "1"
@@ -32,16 +34,18 @@ import torch
 from clnm import pipeline
 from clnm.features.networks import build, save_weights
 from clnm.features.parameters import read_parameters
+from clnm.features.worker import embed_shard
 from clnm.imaging import cache
 from clnm.pipeline import extract
-from clnm.pipeline.encoder import encoder_for, spacing
-from clnm.pipeline.run import open_run
+from clnm.pipeline.encoder import encoder_for
+from clnm.pipeline.run import Run, open_run
 from clnm.pipeline.stages import SINGLE, perform_all
 from clnm.settings import make_pseudonym_key
 from clnm.simulate.archive import simulate_archive
 from clnm.simulate.arrivals import date_back
 
 EVERY = 2
+ROUNDS = 3
 
 
 def main() -> None:
@@ -54,32 +58,59 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         raw = prepare(place / "raw", cases)
-        ingested, decoding = take_in(raw, place / "ingested")
-        parts, columns = in_one_process(ingested, place / "alone")
-        runs = {workers: on_a_cluster(ingested, place / str(workers), workers, "extract") for workers in (1, 2)}
-        nights = {workers: on_a_cluster(raw, place / f"night-{workers}", workers, "night") for workers in (1, 2)}
-    rois = runs[1].rois
-    print(f"\n{rois} ROIs, {columns} radiomics columns, resnet18; means in one process over every {EVERY}nd ROI:")
-    for part, seconds in parts.items():
-        print(f"  {part:10} {seconds * 1e3:6.1f} ms a ROI")
-    alone = rois * sum(parts.values())
-    print(f"  {'decode':10} {decoding / rois * 1e3:6.1f} ms a ROI (intake of one center after the other, one thread)")
-    for workers, run in runs.items():
-        whole, without = alone / workers, run.wall - run.start
-        print(
-            f"extract, {workers} worker(s): {run.wall:6.1f} s, of which {run.start:.1f} s start; "
-            f"{rois / run.wall:5.1f} ROIs/s; the parts alone {whole:.1f} s: {whole / run.wall:.0%} with the start, "
-            f"{whole / without:.0%} without; a worker's peak memory {run.rss_mib} MiB, {run.pss_mib} MiB its own share"
-        )
-    print(f"  two workers against one: {runs[1].wall / runs[2].wall:.2f}x with the start, ", end="")
-    print(f"{(runs[1].wall - runs[1].start) / (runs[2].wall - runs[2].start):.2f}x without")
-    for workers, night in nights.items():
-        whole = (alone + decoding) / workers
-        print(
-            f"ingest and extract, {workers} worker(s): {night.wall:6.1f} s; {rois / night.wall:5.1f} ROIs/s; "
-            f"the parts alone {whole:.1f} s: {whole / night.wall:.0%}"
-        )
-    print(f"  two workers against one: {nights[1].wall / nights[2].wall:.2f}x")
+        ingested, _ = take_in(raw, place / "ingested")
+        rounds = [one_round(raw, ingested, place / str(number)) for number in range(ROUNDS)]
+    first = rounds[0]
+    rois = first.runs["extract", 1].rois
+    print(f"\n{rois} ROIs, {first.columns} radiomics columns, resnet18; medians of {ROUNDS} rounds")
+    print(f"in one process, over every {EVERY}nd ROI:")
+    for part in first.parts:
+        print(f"  {part:10} {median(r.parts[part] for r in rounds) * 1e3:6.1f} ms a ROI")
+    decoding = median(r.decoding for r in rounds)
+    print(f"  {'decode':10} {decoding / rois * 1e3:6.1f} ms a ROI (intake of one center after the other, one worker)")
+    for what, name in (("extract", "extract"), ("night", "ingest and extract")):
+        for workers in (1, 2):
+            tell(name, workers, [(r.alone(what), r.runs[what, workers]) for r in rounds])
+        print(f"  two workers against one: {median(r.ratio(what) for r in rounds):.2f}x")
+
+
+@dataclass(frozen=True)
+class Round:
+    """The parts alone, and the stages on one and two workers, measured one after the other."""
+
+    parts: dict[str, float]
+    columns: int
+    decoding: float
+    runs: dict[tuple[str, int], "Timed"]
+
+    def alone(self, what: str) -> float:
+        """Seconds that the parts take without a cluster."""
+        extraction = self.runs["extract", 1].rois * sum(self.parts.values())
+        return extraction + self.decoding if what == "night" else extraction
+
+    def ratio(self, what: str) -> float:
+        return self.runs[what, 1].wall / self.runs[what, 2].wall
+
+
+def one_round(raw: Path, ingested: Path, place: Path) -> Round:
+    runs = {}
+    for what, archive in (("extract", ingested), ("night", raw)):
+        for workers in (1, 2):
+            runs[what, workers] = on_a_cluster(archive, place / f"{what}-{workers}", workers, what)
+    parts, columns = in_one_process(ingested, place / "alone")
+    _, decoding = take_in(raw, place / "decoded")
+    shutil.rmtree(place)
+    return Round(parts, columns, decoding, runs)
+
+
+def tell(name: str, workers: int, runs: list[tuple[float, "Timed"]]) -> None:
+    wall, start = (median(getattr(run, value) for _, run in runs) for value in ("wall", "start"))
+    share = median(alone / workers / run.wall for alone, run in runs)
+    rss, pss = (max(getattr(run, value) for _, run in runs) for value in ("rss_mib", "pss_mib"))
+    print(
+        f"{name}, {workers} worker(s): {wall:6.1f} s, workers there after {start:.1f} s; {runs[0][1].rois / wall:5.1f} "
+        f"ROIs/s; {share:.0%} of the speed of its parts; a worker's peak memory {rss} MiB, {pss} MiB its own share"
+    )
 
 
 def prepare(directory: Path, cases: int) -> Path:
@@ -97,9 +128,9 @@ def prepare(directory: Path, cases: int) -> Path:
 
 
 def take_in(raw: Path, directory: Path) -> tuple[Path, float]:
-    """The same with everything taken in, by one thread; and how many seconds that took."""
+    """The same with everything taken in; and how many seconds that took."""
     config = copied(raw, directory, workers=1)
-    with took("intake, one thread") as clock:
+    with took("intake, one worker") as clock:
         pipeline.run_stage(config, "ingest")
     return directory, clock[0]
 
@@ -126,30 +157,30 @@ def in_one_process(ingested: Path, directory: Path) -> tuple[dict[str, float], i
         encoder = encoder_for(run)
         program = encoder.program_in(installation.programs)
         extractor = extract.Extractor(installation.pixels, parameters, "fast", program)
-        versions = extract.feature_set_versions(extractor, encoder)
+        work = extract.shard_work(run, extractor, extract.feature_set_versions(extractor, encoder), encoder)
         for center in run.centers:
             todo = installation.store.run_query("rois_to_extract", center=center, **everything)[::EVERY]
             done = []
-            for row in [todo[0], *todo]:  # the first one warms up
+            tasks = [extract.task_of(row, center) for row in todo]
+            for task in [tasks[0], *tasks]:  # the first one warms up
                 clock = [time.perf_counter()]
-                luminance = cache.read_image(extractor.pixels, row["image_key"])
-                mask = cache.read_mask(extractor.pixels, row["roi_key"])
+                luminance = cache.read_image(extractor.pixels, task.image_key)
+                mask = cache.read_mask(extractor.pixels, task.roi_key)
                 clock.append(time.perf_counter())
-                values, engine = radiomics(luminance, mask, spacing(row), parameters, "fast")
+                values, engine = radiomics(luminance, mask, task.spacing_xy_mm, parameters, "fast")
                 clock.append(time.perf_counter())
-                crop = crop_roi(luminance, mask, spacing(row))
+                crop = crop_roi(luminance, mask, task.spacing_xy_mm)
                 clock.append(time.perf_counter())
-                done.append(extract.Extracted(row["roi_key"], engine, values, crop=crop))
+                done.append(extract.Extracted(task, engine, values, crop=crop))
                 if len(done) > 1:
                     for part, seconds in zip(spent, np.diff(clock), strict=False):
                         spent[part].append(seconds)
-            rois = {row["roi_key"]: row for row in todo}
-            extract.embed_shard(extractor, done[:1])
+            embed_shard(extractor, done[:1])
             for start in range(1, len(done), extract.SHARD_SIZE):
                 clock = [time.perf_counter()]
-                shard = extract.embed_shard(extractor, done[start : start + extract.SHARD_SIZE])
+                shard = embed_shard(extractor, done[start : start + extract.SHARD_SIZE])
                 clock.append(time.perf_counter())
-                extract.commit_shard(run, center, rois, shard, versions=versions, encoder=encoder)
+                extract.commit_shard(run, center, work.together(shard))
                 clock.append(time.perf_counter())
                 for part, seconds in zip(("embedding", "commit"), np.diff(clock), strict=True):
                     spent[part] += [seconds / len(shard)] * len(shard)
@@ -175,18 +206,23 @@ def on_a_cluster(archive: Path, directory: Path, workers: int, what: str) -> Tim
 
 
 def stage(config: Path, what: str) -> Timed:
-    """Both stages, or extraction alone and how much of it went by until the workers were there."""
-    began, start = time.perf_counter(), 0.0
+    """One or both stages, and how much of it went by until the workers were there."""
+    began, there = time.perf_counter(), []
+    open_cluster = Run.cluster
+
+    def watched(run: Run):
+        handle = open_cluster(run)
+        there.append(time.perf_counter() - began)
+        return handle
+
+    Run.cluster = watched
     with open_run(config, command="bench") as run, memory_of_workers() as peaks:
         if what == "night":
             perform_all(run, [SINGLE["ingest"]])
-        else:
-            run.cluster()
-            start = time.perf_counter() - began
         perform_all(run, [SINGLE["extract"]])
         wall = time.perf_counter() - began
     rois = sum(counts["extracted"] for counts in run.counts["extract"].values())
-    return Timed(wall, start, rois, max(peaks["rss"]), max(peaks["pss"]))
+    return Timed(wall, there[0], rois, max(peaks["rss"]), max(peaks["pss"]))
 
 
 @contextmanager

@@ -6,9 +6,10 @@ Nothing here reads a file, a clock or the settings. Every time is an aware UTC `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 CODE_VERSION = "0.1.0"
 """Written to every row as `code_version`."""
@@ -299,6 +300,11 @@ class OutcomeRow:
     acquired_at: datetime | None
     known_at: datetime
     value: bool
+
+
+def as_row(entity: Any) -> dict[str, Any]:
+    """A frozen entity's fields by name, as they are: `dataclasses.asdict` copies each value, at a tenfold cost."""
+    return {field.name: getattr(entity, field.name) for field in fields(entity)}
 
 
 def _must_be_utc(moment: datetime) -> None:

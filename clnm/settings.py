@@ -30,6 +30,7 @@ _LOGIN_VARIABLE = "CLNM_DICOMWEB_"
 _SERVER = re.compile(r"dicomweb\+https?://[^/@?#\s]+(/[^@?#\s]*)?")
 _AE_TITLE = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"
 """Up to 16 printable characters but the backslash (PS3.5 6.2); spaces at the ends mean nothing."""
+_CENTER_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _NOT_IN_HASH = {"compute", "schedule", "monitor", "pseudonyms", "receive", "store"}
 """Tables of the file that change no stored value, or that name places."""
 
@@ -89,7 +90,8 @@ class DicomwebSettings(_Table):
 class CenterSettings(_Table):
     """`[[center]]`."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: str = Field(pattern=_CENTER_NAME)
+    formerly: tuple[Annotated[str, Field(pattern=_CENTER_NAME)], ...] = ()
     role: Role
     archive: tuple[str, ...] = Field(min_length=1)
     masks: tuple[str, ...] = ()
@@ -222,6 +224,9 @@ class Settings(BaseSettings):
             raise ValueError("no [[center]] is configured")
         if len(set(names)) < len(names):
             raise ValueError("two [[center]] tables have the same name")
+        ever = [*names, *(old for center in self.center for old in center.formerly)]
+        if twice := sorted({name for name in ever if ever.count(name) > 1}):
+            raise ValueError(f"[[center]] formerly: {twice[0]!r} is or was the name of another center, or stands twice")
         if self.outcome.name in self.clinical:
             raise ValueError(f"[clinical] {self.outcome.name} is the outcome; an outcome cannot predict itself")
         return self

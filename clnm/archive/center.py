@@ -29,11 +29,17 @@ class CenterArchive:
     columns: Mapping[str, str] | None = None
     values: Mapping[str, Mapping[str, Any]] | None = None
     table: TableFormat = field(default_factory=TableFormat)
+    first_name: str = ""
+    """Of a renamed center: the name that its entries go on by."""
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The center's words."""
         return Vocabulary(self.columns or {}, self.values or {}, self.table)
+
+    @property
+    def _entry(self) -> str:
+        return self.first_name or self.name
 
     @property
     def tables(self) -> dict[str, Path]:
@@ -44,7 +50,7 @@ class CenterArchive:
     @property
     def servers(self) -> dict[str, WebArchive]:
         """The DICOMweb servers among the entries, by the name they go by in the store."""
-        named = {f"{self.name}/{number}": root for number, root in enumerate(self.archive)}
+        named = {f"{self._entry}/{number}": root for number, root in enumerate(self.archive)}
         return {source: root for source, root in named.items() if isinstance(root, WebArchive)}
 
     def roots(self) -> dict[str, Root]:
@@ -53,11 +59,11 @@ class CenterArchive:
         Raises:
             NothingToDoError: one is not there.
         """
-        roots: dict[str, Root] = {f"{self.name}/{number}": path for number, path in enumerate(self.archive)}
+        roots: dict[str, Root] = {f"{self._entry}/{number}": path for number, path in enumerate(self.archive)}
         walked = [path.resolve() for path in self.archive if isinstance(path, Path)]
         for number, path in enumerate(self.masks):
             if not any(path.resolve().is_relative_to(other) for other in walked):
-                roots[f"{self.name}/masks/{number}"] = path
+                roots[f"{self._entry}/masks/{number}"] = path
         for source, root in roots.items():
             if isinstance(root, Path) and not root.exists():
                 raise NothingToDoError(f"center {self.name}: archive entry {source} is not there; {_cure(source)}")

@@ -87,7 +87,8 @@ class TableRows:
     def _patient(self, sheet: Sheet, row: Sequence[str]) -> str | None:
         raw = sheet.cell(row, "patient")
         if not raw:
-            self.set_aside(self.pseudonyms.text("row", self.center, *row), Reason.MISSING_TAG, "patient")
+            place = self.pseudonyms.text("row", self.pseudonyms.named(self.center), *row)
+            self.set_aside(place, Reason.MISSING_TAG, "patient")
             return None
         key = self.pseudonyms.patient(self.center, raw)
         self.patients.add(key)

@@ -41,9 +41,10 @@ from clnm.errors import ConfigurationError
 __all__ = ["CenterArchive", "Intake", "take_in"]
 
 MapFiles = Callable[[Callable[[Task], Sight], Iterable[Task]], Iterable[Sight]]
-_PORTION = 64
-_PORTION_BYTES = 256_000_000
-"""Files (and bytes) looked at before their pixels are kept and let go: memory does not grow with the archive."""
+_PORTION = 32
+_PORTION_BYTES = 128_000_000
+"""Files (and bytes) looked at before their pixels are kept and let go, while the next ones are looked at: memory does
+not grow with the archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +177,7 @@ def _look_at_all(look: Look, plan: Plan, settling: Settling, map_files: MapFiles
     """Everything but masks first, then masks (and what turned out to be one); those of changed images again."""
     work = partial(look_at, look)
     segmentations = []
-    for portion in _portions(plan.tasks):
-        sights = list(map_files(work, portion))
+    for portion, sights in _looked_at(work, plan.tasks, map_files):
         settling.settle_files([sight for sight in sights if sight.entry.kind is not Kind.MASK])
         segmentations += [
             replace(task, entry=replace(task.entry, kind=Kind.MASK))
@@ -188,8 +188,22 @@ def _look_at_all(look: Look, plan: Plan, settling: Settling, map_files: MapFiles
     looked_at = {task.entry.file_key for task in mask_tasks}
     again = tasks_of(settling.disturbed_masks(looked_at), plan.roots)
     settling.before = {**settling.before, **{task.entry.file_key: task.entry for task in again}}
-    for portion in _portions([*mask_tasks, *(plan.fresh(task) for task in again)]):
-        settling.settle_masks(list(map_files(work, portion)), plan.masks_of)
+    for _, sights in _looked_at(work, [*mask_tasks, *(plan.fresh(task) for task in again)], map_files):
+        settling.settle_masks(sights, plan.masks_of)
+
+
+def _looked_at(
+    work: Callable[[Task], Sight], tasks: Sequence[Task], map_files: MapFiles
+) -> Iterator[tuple[list[Task], list[Sight]]]:
+    """Each portion and what was seen of it; with a pool, the next one is looked at while this one is settled."""
+    ahead: tuple[list[Task], Iterable[Sight]] | None = None
+    for portion in _portions(tasks):
+        seen = map_files(work, portion)
+        if ahead:
+            yield ahead[0], list(ahead[1])
+        ahead = portion, seen
+    if ahead:
+        yield ahead[0], list(ahead[1])
 
 
 def _ration(plan: Plan, max_fetched: int | None) -> Iterator[Task]:
@@ -230,7 +244,7 @@ def _tell(
         if key in sheets:
             told.read_outcomes(sheets[key], outcome)
     for written in plan.index.missing:
-        key = told.pseudonyms.text("index", told.center, written)
+        key = told.pseudonyms.text("index", told.pseudonyms.named(told.center), written)
         told.set_aside(key, Reason.MISSING_IMAGE, "named in the index")
     for patient, column in plan.index.unreadable:
         told.set_aside(told.pseudonyms.patient(told.center, patient), Reason.VALUE_UNREADABLE, column)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clnm.entities import FileState, FileStatus, Reason
+from clnm.entities import FileState, FileStatus, Reason, as_row
 from clnm.errors import StoreError
 
 
@@ -230,7 +230,7 @@ class Ledger:
 
     def with_entries(self, entries: Iterable[Entry]) -> pa.Table:
         """`files` with some entries put in the place of those of the same file, or added."""
-        rows = [asdict(entry) for entry in entries]
+        rows = [as_row(entry) for entry in entries]
         if not rows:
             return self.files
         fresh = pa.Table.from_pylist(rows, schema=_ENTRIES)

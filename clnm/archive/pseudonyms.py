@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -23,6 +24,8 @@ class Pseudonyms:
     key: bytes = field(repr=False)
     key_id: str = "k1"
     shifts_dates: bool = False
+    first_names: Mapping[str, str] = field(default_factory=dict)
+    """Of renamed centers: the name that their keys were made with, and go on with."""
 
     def __post_init__(self) -> None:
         if len(self.key) < _MIN_BYTES:
@@ -30,15 +33,15 @@ class Pseudonyms:
 
     def patient(self, center: str, raw_id: str) -> str:
         """A person at a center: ids of two centers may collide, so the center is always in the key."""
-        return self._hash("patient", center, _normalised(raw_id))
+        return self._hash("patient", self.named(center), _normalised(raw_id))
 
     def study(self, center: str, raw_id: str) -> str:
         """An examination, by its StudyInstanceUID or the hospital's own id."""
-        return self._hash("study", center, _normalised(raw_id))
+        return self._hash("study", self.named(center), _normalised(raw_id))
 
     def image(self, center: str, identity: str, frame: int) -> str:
         """A frame, by its SOPInstanceUID or, for a picture file, its checksum."""
-        return self._hash("image", center, identity, str(frame))
+        return self._hash("image", self.named(center), identity, str(frame))
 
     def roi(self, image_key: str, reader: str, label: int) -> str:
         """A labelled region of an image by one reader."""
@@ -50,7 +53,11 @@ class Pseudonyms:
 
     def file(self, center: str, source: str, path: bytes) -> str:
         """A file or archive member."""
-        return self._hash("file", center, source, path.hex())
+        return self._hash("file", self.named(center), source, path.hex())
+
+    def named(self, center: str) -> str:
+        """The name of a center that is in its keys: its first one."""
+        return self.first_names.get(center, center)
 
     def shifted(self, patient_key: str, moment: datetime | None) -> datetime | None:
         """A patient's moment, 1 to 365 days earlier and all of one patient alike; as it is unless dates are shifted.

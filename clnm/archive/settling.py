@@ -237,7 +237,7 @@ class Settling:
         assert image.image_key is not None
         assert image.patient_key is not None
         assert image.study_key is not None
-        area_px = int(marked.sum())
+        area_px = int(np.count_nonzero(marked))
         area_mm2 = None
         if image.spacing_x_mm is not None and image.spacing_y_mm is not None:
             area_mm2 = area_px * image.spacing_x_mm * image.spacing_y_mm

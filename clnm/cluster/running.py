@@ -26,8 +26,8 @@ class Work:
 
     each: Callable[[Any], Any]
     """From an item to its answer."""
-    together: Callable[[list[Any]], list[Any]] | None = None
-    """From the answers of all items of a shard to as many: what is faster for several at once."""
+    together: Callable[[list[Any]], Any] | None = None
+    """From the answers of all items of a shard to the shard's own: what is faster for several at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What became of some items: `done` holds their answers, `failures` the items that have none."""
+    """What became of a shard: `done` is its answer (a list of its items' own, unless something is done together).
 
-    done: list[Any]
+    Or `failures` tells of the items that have none; then `done` is an empty list.
+    """
+
+    shard: Shard
+    done: Any
     failures: list[Failure]
 
 
@@ -79,7 +83,7 @@ class InProcess:
         del in_flight, limit_s
         for shard in shards:
             answers = [work.each(item) for item in shard]
-            yield ShardResult(work.together(answers) if work.together else answers, [])
+            yield ShardResult(shard, work.together(answers) if work.together else answers, [])
 
 
 class OnDask:
@@ -116,7 +120,7 @@ class OnDask:
             for future in self._finished(running):
                 shard = running.pop(future)
                 if self._why_it_died(future) is None:
-                    yield ShardResult(future.result(), [])
+                    yield ShardResult(shard, future.result(), [])
                 elif len(shard) == 1:
                     suspects.extend(shard)
                 else:
@@ -133,11 +137,11 @@ class OnDask:
             [future] = self._finished([self._submit(work, [item], limit_s)])
             reason = self._why_it_died(future)
             if reason is None:
-                return ShardResult(future.result(), [])
+                return ShardResult([item], future.result(), [])
             if reason is Reason.WORKER_CRASH and time.monotonic() - began >= limit_s:
                 reason = Reason.TIMEOUT
         assert reason is not None
-        return ShardResult([], [Failure(item, reason)])
+        return ShardResult([item], [], [Failure(item, reason)])
 
     def _submit(self, work: Work, shard: Shard, limit_s: float) -> Any:
         return self._client.submit(_done, work, list(shard), limit_s, pure=False, retries=0)
@@ -180,8 +184,8 @@ class OnDask:
         return Reason.MEMORY if error.last_worker.address in restarted else Reason.WORKER_CRASH
 
 
-def _done(work: Work, items: list[Any], limit_s: float) -> list[Any]:
-    """The answers of a shard, on a worker, with one BLAS and torch thread."""
+def _done(work: Work, items: list[Any], limit_s: float) -> Any:
+    """The answer of a shard, on a worker, with one BLAS and torch thread."""
     from threadpoolctl import threadpool_limits
 
     answers = []
@@ -191,7 +195,7 @@ def _done(work: Work, items: list[Any], limit_s: float) -> list[Any]:
                 answers.append(work.each(item))
         if work.together:
             with _time_limit(limit_s * len(items)):
-                answers = work.together(answers)
+                return work.together(answers)
     return answers
 
 

@@ -62,11 +62,11 @@ def update_alerts(
     `open_alerts` are rows of `alerts` without `resolved_at`. `intake` tells per center what is wrong with its intake,
     None where nothing is. Where tonight is `insufficient`, an open alert stays open, untouched: no data is no cure.
     """
-    known = {row["alert_key"]: row for row in open_alerts}
+    known = {(row["center"], row["kind"]): row for row in open_alerts}
     findings = [*_of_health(health), *_of_performance(performance), *_of_intake(intake or {})]
     rows: list[AlertRow] = []
     for finding in findings:
-        before = known.get(alert_key(finding.center, finding.kind))
+        before = known.get((finding.center, finding.kind.value))
         if finding.message is not None:
             rows.append(_raise(finding, finding.message, before, now))
         elif before is not None:
@@ -75,13 +75,13 @@ def update_alerts(
 
 
 def alert_key(center: str, kind: AlertKind) -> str:
-    """The key of a center's alert of one kind: the same every night."""
+    """The key of a center's alert of one kind: the same every night, and while it is open under a new name, too."""
     return "a1-" + hashlib.sha256(f"{center}\n{kind.value}".encode()).hexdigest()[:20]
 
 
 def _raise(finding: _Finding, message: str, before: Mapping[str, Any] | None, now: datetime) -> AlertRow:
     return AlertRow(
-        alert_key=alert_key(finding.center, finding.kind),
+        alert_key=alert_key(finding.center, finding.kind) if before is None else before["alert_key"],
         center=finding.center,
         kind=finding.kind,
         severity=finding.severity,

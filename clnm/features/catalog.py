@@ -11,7 +11,7 @@ from importlib.metadata import version
 from clnm.errors import UserError, nearest
 
 _DEEP = ("crops", "deep", "networks", "program")
-_NEITHER = ("__init__", "catalog", "finetune", "learning", "pretext", "robustness", "worker")
+_NEITHER = ("__init__", "catalog", "finetune", "learning", "pretext", "robustness", "warm", "worker")
 """What learns makes weights, which have a checksum of their own; the others ask for features and make none."""
 _MODULES = {"radiomics": None, "deep": _DEEP}
 """The modules whose source decides a set's values; None: all that are not of another set. A change is a new version."""

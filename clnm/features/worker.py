@@ -1,20 +1,25 @@
-"""What a worker does with a ROI: pixels from the cache in, features out; a bad ROI is an answer, not an error.
+"""What a worker does with a ROI: pixels from the cache in, rows out; a bad ROI is an answer, not an error.
 
-Nothing of the store or the settings is imported here: every worker would wait for it.
+Nothing of the store or the settings is imported here: what encodes rows is handed in.
 """
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clnm.entities import Reason
 from clnm.features.parameters import Parameters
 from clnm.imaging import cache
+
+EncodeRows = Callable[[str, str, Sequence[Mapping[str, Any]], Sequence[str]], Any]
+"""Feature set, center, rows and the features among their columns: what the driver commits as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,8 @@ class RoiTask:
     spacing_xy_mm: tuple[float, float] | None
     needs_radiomics: bool
     needs_deep: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What its rows say beside the features: keys, center, clocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class Extractor:
 class Extracted:
     """The features of one ROI, or the reason there are none."""
 
-    roi_key: str
+    task: RoiTask
     engine: str = ""
     values: Mapping[str, float | None] | None = None
     crop: np.ndarray | None = None
@@ -52,6 +59,15 @@ class Extracted:
     failure: Reason | None = None
     detail: str = ""
     """A sentence about the failure; it names nobody and no path."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedShard:
+    """What the driver gets of a shard: rows that are encoded already, and the ROIs without any."""
+
+    extracted: int
+    encoded: list[Any]
+    failures: list[Extracted]
 
 
 def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
@@ -64,15 +80,47 @@ def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
         luminance = cache.read_image(extractor.pixels, task.image_key)
         mask = cache.read_mask(extractor.pixels, task.roi_key)
     except (OSError, ValueError, EOFError):  # gone, or not what was written
-        return Extracted(task.roi_key, failure=Reason.IO_ERROR)
+        return Extracted(task, failure=Reason.IO_ERROR)
     values, engine = None, ""
     if task.needs_radiomics:
         try:
             values, engine = extract(luminance, mask, task.spacing_xy_mm, extractor.parameters, extractor.engine)
         except ExtractionError as error:
-            return Extracted(task.roi_key, failure=error.reason, detail=str(error))
+            return Extracted(task, failure=error.reason, detail=str(error))
     crop = crop_roi(luminance, mask, task.spacing_xy_mm) if task.needs_deep and extractor.program else None
-    return Extracted(task.roi_key, engine, values, crop=crop)
+    return Extracted(task, engine, values, crop=crop)
+
+
+def finish_shard(
+    extractor: Extractor, stamps: Mapping[str, Mapping[str, Any]], encode: EncodeRows, extracted: Sequence[Extracted]
+) -> FinishedShard:
+    """The rows of a shard: to embed and to encode many at once takes a fraction of the time, and the driver none.
+
+    Args:
+        extractor: how they were extracted.
+        stamps: what every row of a feature set says, by its name.
+        encode: makes of rows what the driver commits.
+        extracted: of one center.
+    """
+    embedded = embed_shard(extractor, extracted)
+    radiomics = [
+        {**item.task.facts, **stamps["radiomics"], "engine": item.engine, **item.values}
+        for item in embedded
+        if item.values is not None
+    ]
+    deep = [
+        {**item.task.facts, **stamps["deep"], "embedding": item.embedding}
+        for item in embedded
+        if item.embedding is not None
+    ]
+    features = feature_names(item.values for item in embedded if item.values is not None)
+    sets = [("radiomics", radiomics, features), ("deep", deep, [])]
+    failures = [item for item in embedded if item.failure is not None]
+    return FinishedShard(
+        extracted=len(embedded) - len(failures),
+        encoded=[encode(name, found[0]["center"], found, columns) for name, found, columns in sets if found],
+        failures=failures,
+    )
 
 
 def embed_shard(extractor: Extractor, extracted: Sequence[Extracted]) -> list[Extracted]:
@@ -84,6 +132,11 @@ def embed_shard(extractor: Extractor, extracted: Sequence[Extracted]) -> list[Ex
         return list(extracted)
     vectors = iter(embed(np.stack(crops), extractor.program))
     return [item if item.crop is None else replace(item, crop=None, embedding=next(vectors)) for item in extracted]
+
+
+def feature_names(found: Iterable[Mapping[str, float | None]]) -> list[str]:
+    """Every feature that one ROI has: a small image has fewer LoG images than its neighbours."""
+    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
 
 def perturb_roi(extractor: Extractor, task: RoiTask) -> tuple[str, list[dict[str, float | None]]]:

@@ -116,8 +116,8 @@ def fit_mask(labels: LabelImage, region: Region, frame_shape: tuple[int, int]) -
     if not found:
         raise RefusedError(Reason.MASK_EMPTY)
     for mask in found.values():
-        if mask.mean() > MAX_COVER:
-            raise RefusedError(Reason.MASK_COVERS_IMAGE, f"{mask.mean():.3f}")
+        if (share := np.count_nonzero(mask) / mask.size) > MAX_COVER:
+            raise RefusedError(Reason.MASK_COVERS_IMAGE, f"{share:.3f}")
     return found
 
 
@@ -162,11 +162,27 @@ def _read_volume(content: bytes, suffix: str) -> LabelImage:
         array = array[0]
     if array.ndim != 3:
         raise RefusedError(Reason.MASK_UNREADABLE, f"{array.ndim - 1} dimensions")
-    layers = tuple(np.rint(array[..., band]).astype(np.int32) for band in range(array.shape[-1]))
-    segments = max(len(np.unique(layer)) for layer in layers)
+    layers = tuple(_whole(array[..., band]) for band in range(array.shape[-1]))
+    segments = max(_count_values(layer) for layer in layers)
     if segments > _MAX_SEGMENTS:
         raise RefusedError(Reason.MASK_UNREADABLE, f"{segments} different values")
     return LabelImage(layers, _offset(picture) if suffix == ".seg.nrrd" else None)
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Labels as int32; those of a file of fractions are rounded."""
+    if not np.issubdtype(values.dtype, np.integer):
+        return np.rint(values).astype(np.int32)
+    largest = np.iinfo(np.int32).max
+    if values.dtype.itemsize >= np.dtype(np.int32).itemsize and values.size and values.max() > largest:
+        raise RefusedError(Reason.MASK_UNREADABLE, f"labels beyond {largest}")
+    return values.astype(np.int32)
+
+
+def _count_values(layer: np.ndarray) -> int:
+    """How many different values there are; most pixels are background, which need not be sorted."""
+    marked = layer[layer != 0]
+    return len(np.unique(marked)) + (marked.size < layer.size)
 
 
 def _offset(picture: object) -> tuple[int, int]:

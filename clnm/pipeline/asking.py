@@ -15,7 +15,8 @@ import pyarrow as pa
 from clnm.archive.ledger import Ledger
 from clnm.errors import UserError
 from clnm.pipeline.installation import Installation, open_installation
-from clnm.pipeline.run import open_run, rows
+from clnm.pipeline.run import open_run
+from clnm.store.tables import rows
 from clnm.store.warehouse import LAYERS, layer_names
 
 _MISSING = "-"

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from clnm.entities import Severity
 from clnm.errors import BatchHeldError, UserError, nearest
 from clnm.pipeline.installation import open_installation
-from clnm.pipeline.run import Run, open_run, rows
+from clnm.pipeline.run import Run, open_run
 from clnm.quality.gate import GateVerdict, judge
 from clnm.quality.suites import CheckResult, Suite
 from clnm.store import Store
+from clnm.store.tables import rows
 
 if TYPE_CHECKING:
     import pandas as pd

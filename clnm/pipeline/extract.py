@@ -6,20 +6,20 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
 from clnm import cluster
-from clnm.entities import ItemKind, SetAside
+from clnm.entities import ItemKind, SetAside, as_row
 from clnm.errors import ConfigurationError, nearest
 from clnm.features.catalog import feature_set_version
 from clnm.features.parameters import fingerprint, read_parameters
-from clnm.features.worker import Extracted, Extractor, RoiTask, embed_shard, extract_roi
+from clnm.features.worker import Extracted, Extractor, FinishedShard, RoiTask, extract_roi, finish_shard
 from clnm.pipeline.encoder import Encoder, encoder_for, spacing
-from clnm.pipeline.run import Run, rows
+from clnm.pipeline.run import Run
+from clnm.store.staging import encode_rows
+from clnm.store.tables import rows
 
 SHARD_SIZE, SMALLEST_SHARD = 32, 8
 """ROIs in one Dask task and one commit: a killed run loses at most this many per task in flight; as many as a network
@@ -51,22 +51,33 @@ def extract(run: Run, *, backfill: Backfill | None = None) -> None:
     if backfill and (unknown := sorted(set(backfill.centers) - set(run.centers))):
         raise ConfigurationError(f"no center {unknown[0]!r}; {nearest(unknown[0], run.centers)}")
     installation = run.installation
+    if backfill or any("rois" in staged for staged in installation.store.manifest().staged.values()):
+        run.expect_work()
     parameters = read_parameters(installation.path(installation.settings.radiomics.params))
     encoder = encoder_for(run)
     program = encoder.program_in(installation.programs) if encoder else None
     extractor = Extractor(installation.pixels, parameters, installation.settings.radiomics.engine, program)
     versions = feature_set_versions(extractor, encoder)
     counts = {center: {"extracted": 0, "failed": 0} for center in run.centers}
-    waiting: dict[str, dict[str, Any]] = {}
-    for extracted in _extracted(run, extractor, _shards(run, versions, backfill, waiting)):
-        rois = {item.roi_key: waiting.pop(item.roi_key) for item in extracted}
-        [center] = {roi["center"] for roi in rois.values()}
-        commit_shard(run, center, rois, extracted, versions=versions, encoder=encoder)
-        failures = sum(item.failure is not None for item in extracted)
-        counts[center]["extracted"] += len(extracted) - failures
-        counts[center]["failed"] += failures
+    work = shard_work(run, extractor, versions, encoder)
+    for center, finished in _finished(run, work, _shards(run, versions, backfill)):
+        commit_shard(run, center, finished)
+        counts[center]["extracted"] += finished.extracted
+        counts[center]["failed"] += len(finished.failures)
     for center, count in counts.items():
         run.count("extract", center, count)
+
+
+def shard_work(run: Run, extractor: Extractor, versions: Mapping[str, str], encoder: Encoder | None) -> cluster.Work:
+    """What workers do: from ROIs to rows that are encoded for the commit."""
+    stamps = {
+        name: {"computed_at": run.started_at, "feature_set_version": version} for name, version in versions.items()
+    }
+    if encoder is not None:
+        stamps["deep"] |= {"backbone": encoder.backbone, "weights_sha256": encoder.sha256}
+    return cluster.Work(
+        functools.partial(extract_roi, extractor), functools.partial(finish_shard, extractor, stamps, encode_rows)
+    )
 
 
 def feature_set_versions(extractor: Extractor, encoder: Encoder | None) -> dict[str, str]:
@@ -80,7 +91,7 @@ def feature_set_versions(extractor: Extractor, encoder: Encoder | None) -> dict[
 
 
 def cut_shards(tasks: Sequence[RoiTask], sharers: int) -> Iterator[Sequence[RoiTask]]:
-    """Shards that grow small towards the end: a share of what is left, within bounds.
+    """Shards that grow small towards the end: a share of what is left, within bounds, that fills a network's batches.
 
     Args:
         tasks: of one center.
@@ -89,18 +100,14 @@ def cut_shards(tasks: Sequence[RoiTask], sharers: int) -> Iterator[Sequence[RoiT
     """
     start = 0
     while start < len(tasks):
-        size = min(SHARD_SIZE, max(SMALLEST_SHARD, math.ceil((len(tasks) - start) / sharers)))
+        share = math.ceil((len(tasks) - start) / (sharers * SMALLEST_SHARD)) * SMALLEST_SHARD
+        size = min(SHARD_SIZE, share)
         yield tasks[start : start + size]
         start += size
 
 
-def _shards(
-    run: Run, versions: Mapping[str, str], backfill: Backfill | None, waiting: dict[str, dict[str, Any]]
-) -> Iterator[Sequence[RoiTask]]:
-    """What is to be done, center by center; a center is asked for when the one before is handed out.
-
-    `waiting` is filled with the row of each ROI that was handed out.
-    """
+def _shards(run: Run, versions: Mapping[str, str], backfill: Backfill | None) -> Iterator[Sequence[RoiTask]]:
+    """What is to be done, center by center; a center is asked for when the one before is handed out."""
     for center in run.centers:
         todo = run.installation.store.run_query(
             "rois_to_extract",
@@ -113,20 +120,28 @@ def _shards(
             since=backfill.since if backfill else None,
             until=backfill.until if backfill else None,
         )
-        waiting.update((row["roi_key"], {**row, "center": center}) for row in todo)
-        tasks = [
-            RoiTask(row["roi_key"], row["image_key"], spacing(row), row["needs_radiomics"], row["needs_deep"])
-            for row in todo
-        ]
+        tasks = [task_of(row, center) for row in todo]
         yield from cut_shards(tasks, _in_flight(run) if center == run.centers[-1] else 1)
 
 
-def _extracted(run: Run, extractor: Extractor, shards: Iterator[Sequence[RoiTask]]) -> Iterator[list[Extracted]]:
-    """What became of each shard, as it comes; without a shard no worker is started."""
+def task_of(row: dict[str, Any], center: str) -> RoiTask:
+    """A row of `rois_to_extract` as a worker is told it."""
+    facts = {name: row[name] for name in ("roi_key", "case_key", "acquired_at", "known_at")}
+    return RoiTask(
+        row["roi_key"],
+        row["image_key"],
+        spacing(row),
+        row["needs_radiomics"],
+        row["needs_deep"],
+        {**facts, "center": center},
+    )
+
+
+def _finished(run: Run, work: cluster.Work, shards: Iterator[Sequence[RoiTask]]) -> Iterator[tuple[str, FinishedShard]]:
+    """Each shard as it comes, and its center; without a shard no worker is started."""
     first = next(shards, None)
     if first is None:
         return
-    work = cluster.Work(functools.partial(extract_roi, extractor), functools.partial(embed_shard, extractor))
     results = cluster.run_shards(
         run.cluster(),
         work,
@@ -135,51 +150,28 @@ def _extracted(run: Run, extractor: Extractor, shards: Iterator[Sequence[RoiTask
         time_limit_s=TIME_LIMIT_SECONDS,
     )
     for result in results:
-        lost = [Extracted(failure.item.roi_key, failure=failure.reason) for failure in result.failures]
-        yield [*result.done, *lost]
+        if result.failures:
+            lost = [Extracted(failure.item, failure=failure.reason) for failure in result.failures]
+            yield result.shard[0].facts["center"], FinishedShard(0, [], lost)
+        else:
+            yield result.shard[0].facts["center"], result.done
 
 
 def _in_flight(run: Run) -> int:
     return 2 * run.installation.workers
 
 
-def commit_shard(
-    run: Run,
-    center: str,
-    rois: Mapping[str, Mapping[str, Any]],
-    extracted: Sequence[Extracted],
-    *,
-    versions: Mapping[str, str],
-    encoder: Encoder | None,
-) -> None:
+def commit_shard(run: Run, center: str, finished: FinishedShard) -> None:
     """Stage what was computed, and set aside what could not be, in one atomic step."""
-
-    def fixed(item: Extracted, version: str) -> dict[str, Any]:
-        roi = rois[item.roi_key]
-        same = {name: roi[name] for name in ("roi_key", "case_key", "acquired_at", "known_at")}
-        return {**same, "center": center, "computed_at": run.started_at, "feature_set_version": version}
-
-    with_values = [item for item in extracted if item.values is not None]
-    with_vector = [item for item in extracted if item.embedding is not None]
-    failures = [item for item in extracted if item.failure is not None]
     with run.commit() as batch:
-        if with_values:
-            fields = [pa.field(name, pa.float64()) for name in feature_names(with_values)]
-            known = [{**fixed(i, versions["radiomics"]), "engine": i.engine, **(i.values or {})} for i in with_values]
-            batch.stage("radiomics", center, rows("radiomics", known, more=fields))
-        if with_vector and encoder is not None:
-            same = {"backbone": encoder.backbone, "weights_sha256": encoder.sha256}
-            content = [{**fixed(i, versions["deep"]), **same, "embedding": i.embedding} for i in with_vector]
-            batch.stage("deep", center, rows("deep", content))
-        if failures:
-            batch.append("quarantine", rows("quarantine", [_set_aside(run, center, item) for item in failures]))
-
-
-def feature_names(extracted: Sequence[Extracted]) -> list[str]:
-    """Every feature that one of them has: a small image has fewer LoG images than its neighbours."""
-    return list(dict.fromkeys(itertools.chain.from_iterable(item.values or () for item in extracted)))
+        for encoded in finished.encoded:
+            batch.stage_encoded(encoded)
+        if finished.failures:
+            batch.append(
+                "quarantine", rows("quarantine", [_set_aside(run, center, item) for item in finished.failures])
+            )
 
 
 def _set_aside(run: Run, center: str, item: Extracted) -> dict[str, Any]:
     assert item.failure is not None
-    return asdict(SetAside(item.roi_key, ItemKind.ROI, center, item.failure, item.detail, run.started_at))
+    return as_row(SetAside(item.task.roi_key, ItemKind.ROI, center, item.failure, item.detail, run.started_at))

@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ import pyarrow as pa
 
 from clnm.archive.intake import CenterArchive, Intake, take_in
 from clnm.archive.ledger import Ledger
-from clnm.entities import ClinicalRow, FileStatus
+from clnm.entities import ClinicalRow, FileStatus, as_row
 from clnm.errors import QuarantineLimitError
 from clnm.pipeline.linking import read_public_half
-from clnm.pipeline.run import Run, rows
+from clnm.pipeline.run import Run
 from clnm.store import Batch
+from clnm.store.tables import rows
 
 SETTLE_SECONDS = 60.0
 """A file touched within the last minute may still be being copied: it stays pending until a later look."""
@@ -119,11 +119,11 @@ def _stage(batch: Batch, center: str, intake: Intake) -> None:
 
 
 def _table(relation: str, content: Sequence[Any]) -> pa.Table:
-    return rows(relation, [asdict(row) for row in content])
+    return rows(relation, [as_row(row) for row in content])
 
 
 def _clinical_table(content: list[ClinicalRow]) -> pa.Table:
-    fixed = [{name: value for name, value in asdict(row).items() if name != "values"} for row in content]
+    fixed = [{name: value for name, value in as_row(row).items() if name != "values"} for row in content]
     table = rows("clinical", fixed)
     for name in content[0].values:
         table = table.append_column(name, pa.array([row.values[name] for row in content]))

@@ -93,7 +93,9 @@ class Installation:
     def pseudonyms(self) -> Pseudonyms:
         """The keyed hashes of this installation."""
         settings = self.settings.pseudonyms
-        return Pseudonyms(read_pseudonym_key(self.path(settings.key_file)), shifts_dates=settings.shift_dates)
+        first_names = {center.name: center.formerly[0] for center in self.settings.center if center.formerly}
+        key = read_pseudonym_key(self.path(settings.key_file))
+        return Pseudonyms(key, shifts_dates=settings.shift_dates, first_names=first_names)
 
     def _center(self, name: str) -> CenterSettings:
         found = [center for center in self.settings.center if center.name == name]
@@ -117,6 +119,7 @@ class Installation:
             columns=center.columns,
             values=center.values,
             table=TableFormat(table.separator, table.decimal, table.dayfirst, table.encoding),
+            first_name=next(iter(center.formerly), ""),
         )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from clnm.entities import ModelStatus
 from clnm.errors import UserError, nearest
 from clnm.pipeline.installation import open_installation
-from clnm.pipeline.run import Run, open_run, rows
+from clnm.pipeline.run import Run, open_run
+from clnm.store.tables import rows
 
 
 def list_versions(config: Path) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from clnm.pipeline.run import Run, rows
+from clnm.entities import as_row
+from clnm.pipeline.run import Run
+from clnm.store.tables import rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,14 +56,14 @@ def monitor(run: Run) -> None:
         )
     quarantined = {row["center"]: row["items"] for row in store.run_query("open_quarantine_counts")}
     health = [
-        {**asdict(row), "window_end": run.as_of, "n_quarantined": quarantined.get(row.center, 0)}
+        {**as_row(row), "window_end": run.as_of, "n_quarantined": quarantined.get(row.center, 0)}
         for row in result.health
     ]
     with run.commit() as batch:
-        batch.append("drift", rows("drift", [asdict(row) for row in result.drift]))
+        batch.append("drift", rows("drift", [as_row(row) for row in result.drift]))
         batch.append("center_health", rows("center_health", health))
-        batch.append("performance", rows("performance", [asdict(row) for row in performance]))
-        batch.append("alerts", rows("alerts", [asdict(row) for row in alerts]))
+        batch.append("performance", rows("performance", [as_row(row) for row in performance]))
+        batch.append("alerts", rows("alerts", [as_row(row) for row in alerts]))
     for row in result.health:
         told = {"verdict": row.verdict.value, "drifted": row.n_features_drifted, "tested": row.n_features_tested}
         run.count("monitor", row.center, told)

@@ -13,7 +13,8 @@ from clnm.features.parameters import read_parameters
 from clnm.features.worker import Extractor, RoiTask, perturb_roi
 from clnm.pipeline.encoder import spacing
 from clnm.pipeline.extract import TIME_LIMIT_SECONDS
-from clnm.pipeline.run import Run, rows
+from clnm.pipeline.run import Run
+from clnm.store.tables import rows
 
 SAMPLE_PER_CENTER = 12
 """ROIs of each train center that are perturbed, evenly spread over time."""

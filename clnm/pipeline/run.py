@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from clnm import cluster, log
 from clnm.entities import CODE_VERSION, Lineage
@@ -26,11 +24,19 @@ from clnm.errors import (
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.summary import summarize
 from clnm.store import Batch, Store, Writer
-from clnm.store.tables import TABLES
+from clnm.store.renaming import centers_of, rename_centers
+from clnm.store.tables import rows
 
-_ALWAYS_HEAVY = ("clnm.features.worker", "clnm.features.fast", "scipy.ndimage", "SimpleITK")
+_ALWAYS_HEAVY = (
+    "clnm.features.worker",
+    "clnm.store.staging",
+    "pandas",
+    "scipy.ndimage",
+    "SimpleITK",
+)
+_HEAVY_IF_FAST = ("clnm.features.warm",)
 _HEAVY_IF_DEEP = ("torch", "safetensors.torch")
-"""What workers need and what takes seconds to import."""
+"""What workers need and what takes seconds to import or to load; pandas is Arrow's, which asks for it by itself."""
 _GRAVEST_FIRST = (StoreError, ConfigurationError, NothingToDoError, BatchHeldError, QuarantineLimitError)
 
 
@@ -95,7 +101,9 @@ class Run:
         cluster.begin_to_import(self.installation.settings.compute.scheduler, self._heavy_imports())
 
     def _heavy_imports(self) -> tuple[str, ...]:
-        return _ALWAYS_HEAVY + (_HEAVY_IF_DEEP if self.installation.settings.deep.enabled else ())
+        settings = self.installation.settings
+        fast = _HEAVY_IF_FAST if settings.radiomics.engine == "fast" else ()
+        return _ALWAYS_HEAVY + fast + (_HEAVY_IF_DEEP if settings.deep.enabled else ())
 
     def count(self, stage: str, center: str | None, counts: Mapping[str, Any]) -> None:
         """Keep what a stage did, for the `runs` table and the summary."""
@@ -140,6 +148,7 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
         logger = log.get(run_id=run_id)
         run = Run(installation, store, run_id, command, started_at, as_of, lineage, writer, logger, stack)
         try:
+            _follow_names(run)
             _record_centers(run)
             yield run
         except BaseException as error:
@@ -150,12 +159,6 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
     if complaint is not None:
         complaint.done = summarize(run)
         raise complaint
-
-
-def rows(relation: str, content: list[dict[str, Any]], *, more: Sequence[pa.Field] = ()) -> pa.Table:
-    """Dictionaries as an Arrow table of `relation`'s fixed columns and `more` (lineage is the store's)."""
-    fields = [*(pa.field(column.name, column.type) for column in TABLES[relation].columns), *more]
-    return pa.Table.from_struct_array(pa.array(content, pa.struct(fields)))
 
 
 def _record(run: Run, status: str) -> None:
@@ -170,6 +173,28 @@ def _record(run: Run, status: str) -> None:
     }
     with run.commit() as batch:
         batch.append("runs", rows("runs", [row]))
+
+
+def _follow_names(run: Run) -> None:
+    """Before anything else, the rows of a renamed center come under its new name.
+
+    Raises:
+        ConfigurationError: there are rows under both.
+    """
+    store = run.installation.store
+    there = centers_of(store.manifest())
+    names = {old: center.name for center in run.installation.settings.center for old in center.formerly if old in there}
+    for new in names.values():
+        if len(found := sorted(there & {new, *(old for old in names if names[old] == new)})) > 1:
+            raise ConfigurationError(
+                f"[[center]] formerly: the store has rows of {' and of '.join(map(repr, found))}; two histories cannot "
+                "become one: take formerly out, or restore the backup of before"
+            )
+    if names:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rename_centers(run.installation.root, names, run.writer.publish, run_id=run.run_id, committed_at=now)
+        store.rebuild_catalog()
+        run.logger.info("centers renamed", **names)
 
 
 def _record_centers(run: Run) -> None:

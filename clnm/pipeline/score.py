@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clnm.entities import ScoreStatus
-from clnm.pipeline.run import Run, rows
+from clnm.pipeline.run import Run
 from clnm.pipeline.train import bundle_folder
 from clnm.pipeline.tuning import load_network
+from clnm.store.tables import rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,9 @@ from clnm.errors import ConfigurationError, TooFewCasesError
 from clnm.features.tuning import TunedNetwork
 from clnm.pipeline.models import make_champion
 from clnm.pipeline.robustness import judge_robustness, robust_features
-from clnm.pipeline.run import Run, rows
+from clnm.pipeline.run import Run
 from clnm.pipeline.tuning import SCORE_FOLDS, fine_tuning_for, save_network
+from clnm.store.tables import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

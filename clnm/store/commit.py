@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -11,17 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clnm.entities import Lineage
 from clnm.errors import StoreError
-from clnm.store.delta import append_rows, columns_with_dictionary, schema_hash
-from clnm.store.manifest import Manifest, checksum, next_state, read_manifest, replace_file, write_manifest
+from clnm.store.delta import append_rows
+from clnm.store.manifest import Manifest, checksums_of, next_state, read_manifest, write_manifest
 from clnm.store.recovery import recover, sweep_ledgers
-from clnm.store.tables import LINEAGE, TABLES, Table
-
-_STAGED_COMPRESSION = "lz4"
-"""Staged rows are soon published or dropped: half the time of zstd, and hardly larger."""
+from clnm.store.staging import StagedRows, checked_rows, encode_table, read_staged
+from clnm.store.tables import LINEAGE, TABLES
 
 
 @dataclass(slots=True)
@@ -30,7 +27,7 @@ class Batch:
 
     clinical_types: Mapping[str, pa.DataType]
     """The types of the installation's clinical variables."""
-    staged: list[tuple[str, str, pa.Table]] = field(default_factory=list)
+    staged: list[StagedRows] = field(default_factory=list)
     appended: list[tuple[str, pa.Table]] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
@@ -42,12 +39,11 @@ class Batch:
         Raises:
             ValueError: a column is missing, unknown, or not of its type.
         """
-        if not TABLES[relation].is_gated:
-            raise ValueError(f"{relation} is not gated")
-        checked = _checked(TABLES[relation], table, self.clinical_types)
-        if set(checked.column("center").unique().to_pylist()) - {center}:
-            raise ValueError(f"{relation}: rows of another center than {center!r}")
-        self.staged.append((relation, center, checked))
+        self.stage_encoded(encode_table(relation, center, table, self.clinical_types))
+
+    def stage_encoded(self, staged: StagedRows) -> None:
+        """The same of rows that somebody else has checked and encoded: a worker."""
+        self.staged.append(staged)
 
     def append(self, relation: str, table: pa.Table) -> None:
         """Rows of an ungated relation: published by this commit.
@@ -57,7 +53,7 @@ class Batch:
         """
         if TABLES[relation].is_gated:
             raise ValueError(f"{relation} is gated: stage its rows")
-        self.appended.append((relation, _checked(TABLES[relation], table, {})))
+        self.appended.append((relation, checked_rows(TABLES[relation], table, {})))
 
     def publish(self, center: str) -> None:
         """Move all of a center's staged rows to the published tables."""
@@ -123,7 +119,7 @@ class Writer:
     def _write(self, batch: Batch, lineage: Lineage, before: Manifest) -> Manifest:
         seq = before.seq + 1
         additions = batch.appended + [
-            (relation, _read_staged(self._root, relation, paths))
+            (relation, read_staged(self._root, relation, paths))
             for relation, paths in _to_publish(before, batch.published).items()
         ]
         tables = dict(before.tables)
@@ -141,19 +137,9 @@ class Writer:
             staged=self._stage(before, batch, seq),
             kept={**before.kept, **batch.kept},
         )
-        after = replace(after, checksums=self._checksums(before, after, batch.kept.values()))
+        after = replace(after, checksums=checksums_of(self._root, before, after, batch.kept.values()))
         self.publish(after)
         return after
-
-    def _checksums(self, before: Manifest, after: Manifest, changed: Collection[str]) -> dict[str, str]:
-        """Of every staged or kept file; of those that this commit did not write, as they were."""
-        known = {path: digest for path, digest in before.checksums.items() if path not in changed}
-        named = sorted(after.named_files())
-        return {
-            path: known[path] if path in known else checksum(self._root / path)
-            for path in named
-            if path in known or (self._root / path).is_file()
-        }
 
     def _stage(self, before: Manifest, batch: Batch, seq: int) -> dict[str, dict[str, tuple[str, ...]]]:
         staged = {
@@ -161,15 +147,12 @@ class Writer:
             for center, relations in before.staged.items()
             if center not in (*batch.published, *batch.dropped)
         }
-        files = [
-            (relation, center, table, _staged_path(relation, center, table, f"{seq:08d}-{number:03d}"))
-            for number, (relation, center, table) in enumerate(batch.staged)
-        ]
-        for relation, center, _, path in files:
-            relations = staged.setdefault(center, {})
-            relations[relation] = (*relations.get(relation, ()), path)
+        files = [(rows, rows.path(f"{seq:08d}-{number:03d}")) for number, rows in enumerate(batch.staged)]
+        for rows, path in files:
+            relations = staged.setdefault(rows.center, {})
+            relations[rows.relation] = (*relations.get(rows.relation, ()), path)
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda file: _write_staged(self._root / file[3], file[2]), files))
+            list(pool.map(lambda file: file[0].write(self._root / file[1]), files))
         return staged
 
 
@@ -182,51 +165,9 @@ def _to_publish(before: Manifest, centers: Sequence[str]) -> dict[str, list[str]
     return found
 
 
-def _staged_path(relation: str, center: str, table: pa.Table, name: str) -> str:
-    """Files of one folder have the same columns."""
-    return f"staging/{relation}/{center}/{schema_hash(table.schema)}/{name}.parquet"
-
-
-def _write_staged(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression=_STAGED_COMPRESSION, use_dictionary=columns_with_dictionary(table.schema))
-    replace_file(path, buffer.getvalue().to_pybytes())
-
-
-def _read_staged(root: Path, relation: str, paths: list[str]) -> pa.Table:
-    def read(path: str) -> pa.Table:
-        try:
-            return pq.read_table(root / path, partitioning=None, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(
-                f"staged {relation}: {Path(path).name} is missing or damaged; `clnm check drop` lets the batch go, and "
-                "the next night makes it anew"
-            ) from error
-
-    with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(read, paths))
-    return pa.concat_tables(parts, promote_options="permissive")
-
-
 def _with_lineage(content: pa.Table, lineage: Lineage, seq: int) -> pa.Table:
     values = {**asdict(lineage), "commit_seq": seq}
     for column in LINEAGE:
         filled = pa.array([values[column.name]] * content.num_rows, column.type)
         content = content.append_column(column.name, filled)
     return content
-
-
-def _checked(table: Table, content: pa.Table, clinical_types: Mapping[str, pa.DataType]) -> pa.Table:
-    """`content` with the table's columns in order and of their types; more columns only where the table is open."""
-    names = [column.name for column in table.columns]
-    extra = [name for name in content.column_names if name not in set(names)]
-    types = clinical_types if table.name == "clinical" else dict.fromkeys(extra, pa.float64())
-    missing = [name for name in names if name not in content.column_names]
-    unknown = [name for name in extra if not table.is_open or name not in types]
-    if missing or unknown:
-        raise ValueError(f"{table.name}: missing columns {missing}, unknown columns {unknown}")
-    fields = [pa.field(column.name, column.type) for column in table.columns]
-    fields += [pa.field(name, types[name]) for name in extra]
-    chosen, schema = content.select([*names, *extra]), pa.schema(fields)
-    return chosen if chosen.schema.equals(schema) else chosen.cast(schema)

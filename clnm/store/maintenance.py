@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from deltalake.exceptions import DeltaError
 from clnm.errors import ConfigurationError
 from clnm.store.damage import working_on
 from clnm.store.delta import COMPRESSION, columns_with_dictionary, compact_rows, live_files, rewrite_rows
-from clnm.store.manifest import Manifest, Published, checksum, next_state, read_manifest, replace_file
+from clnm.store.manifest import Manifest, Published, checksum, checksums_of, next_state, read_manifest, replace_file
 
 MIN_VACUUM_DAYS = 7
 """A long-open session stays on its old file list: files it may still read are kept at least this long."""
@@ -170,7 +171,7 @@ def erase(
             count += found
     staged, found = _without_staged(root, before, wanted)
     after = next_state(before, run_id=run_id, committed_at=committed_at, tables=tables, staged=staged)
-    publish(after)
+    publish(replace(after, checksums=checksums_of(root, before, after)))
     before_deleting()
     for path in before.named_files() - after.named_files():
         (root / path).unlink(missing_ok=True)

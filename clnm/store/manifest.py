@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,16 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums_of(root: Path, before: Manifest, after: Manifest, changed: Collection[str] = ()) -> dict[str, str]:
+    """Of every staged or kept file of a state; of those that were there before and not `changed`, as they were."""
+    known = {path: digest for path, digest in before.checksums.items() if path not in changed}
+    return {
+        path: known[path] if path in known else checksum(root / path)
+        for path in sorted(after.named_files())
+        if path in known or (root / path).is_file()
+    }
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,9 @@ everything else is fixed here and checked on write.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -377,3 +379,9 @@ _TABLES = (
 
 TABLES: dict[str, Table] = {table.name: table for table in _TABLES}
 GATED: tuple[str, ...] = tuple(table.name for table in _TABLES if table.is_gated)
+
+
+def rows(relation: str, content: Sequence[Mapping[str, Any]], *, more: Sequence[pa.Field] = ()) -> pa.Table:
+    """Dictionaries as an Arrow table of `relation`'s fixed columns and `more` (lineage is the commit's)."""
+    fields = [*(pa.field(column.name, column.type) for column in TABLES[relation].columns), *more]
+    return pa.Table.from_struct_array(pa.array(content, pa.struct(fields)))

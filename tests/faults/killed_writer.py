@@ -1,6 +1,7 @@
-"""A writer that is killed at a named step of a commit: `python -m tests.faults.killed_writer ROOT WHEN CALL PART`.
+"""A writer that is killed at a named step: `python -m tests.faults.killed_writer ROOT WHEN CALL PART [rename]`.
 
-WHEN is before or after, CALL one of fsync, rename, unlink, PART a piece of the path it is called with.
+WHEN is before or after, CALL one of fsync, rename, unlink, PART a piece of the path it is called with. What is done is
+a commit, or with `rename` the renaming of a center.
 """
 
 import os
@@ -8,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from clnm.store.renaming import rename_centers
 from tests.store_rows import LINEAGE, day, open_store, open_writer, stage_cases, table_of
 
 
@@ -21,6 +23,14 @@ def publish_and_stage(root, run_id="run-2"):
         stage_cases(batch, "C2", [7], day(2))
         batch.append("files", table_of("files", [{"file_key": "f2", "center": "C1"}]))
         batch.keep("ledger", f"private/ledger-{run_id}")
+
+
+def rename(root, run_id="run-2"):
+    """C1 becomes North."""
+    store = open_store(root)
+    with open_writer(store, run_id) as writer:
+        rename_centers(root, {"C1": "North"}, writer.publish, run_id=run_id, committed_at="2024-01-03T00:00:00+00:00")
+        store.rebuild_catalog()
 
 
 def watch(name, when, part):
@@ -42,4 +52,5 @@ def watch(name, when, part):
 
 if __name__ == "__main__":
     watch(sys.argv[3], sys.argv[2], sys.argv[4])
-    publish_and_stage(Path(sys.argv[1]))
+    work = rename if sys.argv[5:] == ["rename"] else publish_and_stage
+    work(Path(sys.argv[1]))

@@ -1,5 +1,6 @@
 """Extraction on a cluster whose workers die: the same rows, bit for bit, and only the guilty ROI set aside."""
 
+import contextlib
 import os
 import shutil
 import threading
@@ -162,18 +163,25 @@ def test_pixels_that_cannot_be_read_set_their_roi_aside_until_its_file_was_read_
 
 
 def kill_whoever_reads(pipe, is_over, killed):
-    """The pipe opens for writing as soon as somebody reads from it."""
+    """The pipe opens for writing as soon as somebody reads from it; a moment later the kernel tells who that is."""
     while not is_over.wait(0.02):
         try:
             writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             continue
-        for worker in workers():
-            if any(os.path.realpath(link) == str(pipe) for link in Path(f"/proc/{worker.pid}/fd").iterdir()):
-                worker.kill()
-                worker.wait()
-                killed.append(worker.pid)
+        while not (victims := [worker for worker in workers() if holds(worker, pipe)]) and not is_over.wait(0.001):
+            pass  # closed now, the pipe would read as an empty file
+        for worker in victims:
+            worker.kill()
+            worker.wait()
+            killed.append(worker.pid)
         os.close(writing)
+
+
+def holds(worker, pipe):
+    with contextlib.suppress(OSError):  # gone meanwhile
+        return any(os.path.realpath(link) == str(pipe) for link in Path(f"/proc/{worker.pid}/fd").iterdir())
+    return False
 
 
 def test_a_roi_that_kills_whoever_works_on_it_is_set_aside_and_the_others_are_done(ingested, quiet, tmp_path):

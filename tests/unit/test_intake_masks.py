@@ -172,6 +172,21 @@ def test_a_cropped_segmentation_that_reaches_outside_its_image_is_refused(tmp_pa
     assert clinic.states()["a.seg.nrrd"] == ("quarantined", "mask_mismatch")
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.uint32, np.int64, np.float32, np.float64])
+def test_a_label_image_of_any_type_is_the_same_labels(kind, tmp_path):
+    labels = read_mask(volume((7 * blob()).astype(kind)[np.newaxis], ".nrrd", tmp_path), "a.nrrd")
+    assert (labels.layers[0] == 7 * DRAWN).all()
+    assert labels.layers[0].dtype == np.int32
+
+
+@pytest.mark.parametrize("label", [2**31, 2**32 + 1])
+def test_a_label_beyond_32_bits_is_refused_and_is_no_other_label(label, tmp_path):
+    content = volume((label * blob().astype(np.int64))[np.newaxis], ".nrrd", tmp_path)
+    with pytest.raises(RefusedError) as refused:
+        read_mask(content, "a.nrrd")
+    assert (refused.value.reason, refused.value.detail) == (Reason.MASK_UNREADABLE, "labels beyond 2147483647")
+
+
 def test_overlapping_segments_lie_in_layers_and_each_is_a_roi(tmp_path):
     import SimpleITK
 

@@ -418,15 +418,6 @@ def test_a_table_is_checked_before_it_is_staged(store, relation, extra, sentence
             batch.append("rois", table_of("rois", [{"center": "C1"}]))
 
 
-def test_a_renamed_center_is_a_new_one_and_the_old_rows_stay(store):
-    write_night(store, range(3), center="North", known_at=day(9), run_id="run-5")
-    assert answers(store, "SELECT center, count(*) FROM cases GROUP BY center ORDER BY center") == [
-        ("C1", 5),
-        ("C2", 2),
-        ("North", 3),
-    ]
-
-
 def test_files_on_disk_are_zstd_and_hold_no_center_column(store):
     for path in parquet_files(store):
         file = pq.ParquetFile(path)
