@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.flows.test_nightly import answers, make_installation
+from tests.flows.test_nightly import SMALLEST, answers, make_installation
 
 pytestmark = pytest.mark.long
 
@@ -42,7 +42,7 @@ def wait_until(condition, run):
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
     directory = tmp_path_factory.mktemp("quiet")
-    config = make_installation(directory, patients=66)
+    config = make_installation(directory, patients=SMALLEST)
     shutil.copytree(directory, directory / "to_kill")
     assert start(config).wait() == 0
     return config

@@ -6,7 +6,7 @@ import shutil
 import boto3
 import pytest
 
-from tests.flows.test_nightly import answers, make_installation, run_night
+from tests.flows.test_nightly import SMALLEST, answers, make_installation, run_night
 from tests.s3_server import S3Server
 from tests.unit.test_cli import clnm
 
@@ -21,7 +21,7 @@ def night(tmp_path_factory):
         for name, value in server.environment().items():
             patch.setenv(name, value)
         boto3.resource("s3").create_bucket(Bucket="clnm-night")
-        config = make_installation(tmp_path_factory.mktemp("writing"), patients=66)
+        config = make_installation(tmp_path_factory.mktemp("writing"), patients=SMALLEST)
         text = config.read_text(encoding="utf-8")
         root = '[store]\nroot = "s3://clnm-night/store"\nmirror = "store"\n'
         config.write_text(text.replace('[store]\nroot = "store"\n', root), encoding="utf-8")
@@ -34,7 +34,7 @@ def night(tmp_path_factory):
 def test_the_night_ends_well_and_the_catalogue_of_the_mirror_answers(night):
     config, code, _ = night
     assert code == 0
-    assert answers(config, "SELECT status, count(*) FROM worklist GROUP BY 1") == [("scored", 66)]
+    assert answers(config, "SELECT status, count(*) FROM worklist GROUP BY 1") == [("scored", SMALLEST)]
 
 
 def test_another_machine_gets_the_same_answers(night):

@@ -13,7 +13,7 @@ from clnm.pipeline.models import promote
 from clnm.pipeline.run import open_run
 from clnm.pipeline.stages import CHECK, EXTRACT, INGEST, perform_all
 from clnm.pipeline.tuning import fine_tuning_for
-from tests.flows.test_nightly import answers, make_installation
+from tests.flows.test_nightly import SMALLEST, answers, make_installation
 
 pytestmark = pytest.mark.long
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 def published(tmp_path_factory):
     """All that comes before a training."""
     directory = tmp_path_factory.mktemp("tuned")
-    config = make_installation(directory, patients=66, deep=True)
+    config = make_installation(directory, patients=SMALLEST, deep=True)
     torch.manual_seed(3)
     save_weights(build("resnet18").state_dict(), directory / "weights.safetensors")
     deep = '[deep]\nweights = "weights.safetensors"\nfine_tune_epochs = 1\n'
@@ -63,7 +63,7 @@ def test_the_network_is_judged_as_the_dl_score(night):
 
 
 def test_a_training_that_fine_tunes_leaves_every_row_of_deep_as_it_was(night, untrained):
-    assert len(untrained) >= 66
+    assert len(untrained) >= SMALLEST
     assert answers(night, "SELECT * FROM raw_deep ORDER BY ALL") == untrained
 
 

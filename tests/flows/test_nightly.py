@@ -19,6 +19,8 @@ from clnm.simulate import parse_drift, simulate_archive
 from tests.flows.archives import SMALL_RADIOMICS
 
 UNTIL = datetime.combine(datetime.now(UTC).date(), time(), tzinfo=UTC)
+SMALLEST = 70
+"""Patients of whom enough have an outcome to learn from, on whichever day of the week the simulated archive ends."""
 PER_RUN = {"runs", "run_costs", "stage_costs", "drift", "center_health", "performance", "check_results", "alerts"}
 
 pytestmark = pytest.mark.long
