@@ -2,10 +2,14 @@
 
 Run: python bench/gate.py [PATIENTS]   (default 214, a third of them within the last 30 days; no embeddings)
 
-A night is ingest, extract and check: training, scores and the page would make the gate's share less. `judge` is what
-the gate itself takes (a summary of each table, the suites over it); the rest of `check` is the publishing commit.
+These nights are ingest, extract and check, in one process and on one cluster. `judge` is what the gate itself takes (a
+summary of each table, the suites over it); the rest of `check` is the publishing commit. At the end, the same as users
+run it: `clnm nightly` with embeddings and models, in a process of its own, first over everything and then for a few
+patients at a time.
 """
 
+import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,15 +21,17 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: it has a radiomics.py of its own
 
+import duckdb
+
 from clnm.pipeline.check import look_at
 from clnm.pipeline.run import open_run
 from clnm.pipeline.stages import CHECK, EXTRACT, INGEST, perform_all
-from clnm.settings import default_radiomics
+from clnm.settings import default_radiomics, make_pseudonym_key
 from clnm.simulate import simulate_archive
 from clnm.simulate.arrivals import deliver, read_arrivals
 from tests.flows.growing import begin, one_worker
 
-NIGHTS = 30
+NIGHTS, FEW = 30, 5
 STAGES = (INGEST, EXTRACT, CHECK)
 
 
@@ -47,6 +53,35 @@ def main() -> None:
             deliver(simulated, directory, lying_there(arrivals, now), now=now)
             nights.append(perform(config))
         tell(f"{NIGHTS} nights, {len(arrivals) - len(lying_there(arrivals, first))} patients", nights)
+        as_users_run_it(simulated, Path(folder) / "nightly", arrivals, until)
+
+
+def as_users_run_it(simulated, directory, arrivals, until) -> None:
+    """Whole nights: what of them is the stage `check`."""
+    for number in range(FEW + 1):
+        now = until - timedelta(days=FEW - number)
+        before = 0 if number == 0 else len(lying_there(arrivals, now - timedelta(days=1)))
+        deliver(simulated, directory, lying_there(arrivals, now), now=now)
+        make_pseudonym_key(directory / "secrets" / "pseudonym.key")
+        (directory / "radiomics.yaml").write_text(default_radiomics(), encoding="utf-8")
+        start = time.perf_counter()
+        command = [sys.executable, "-c", "from clnm.cli import main; main()", "--config", directory / "clnm.toml"]
+        subprocess.run([*command, "--json", "nightly"], check=True, capture_output=True)
+        whole = time.perf_counter() - start
+        question = "SELECT stage_ms FROM runs WHERE command = 'nightly' ORDER BY started_at DESC LIMIT 1"
+        [(stages,)] = asked(directory, question)
+        seconds = {name: spent / 1000 for name, spent in json.loads(stages).items()}
+        told = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items())
+        print(
+            f"clnm nightly, {len(lying_there(arrivals, now)) - before} new patients: {whole:.1f} s ({told}); "
+            f"check {seconds['check'] / whole:.1%}",
+            flush=True,
+        )
+
+
+def asked(directory, question):
+    with duckdb.connect(str(directory / "store" / "catalog.duckdb"), read_only=True) as connection:
+        return connection.execute(question).fetchall()
 
 
 def lying_there(arrivals, now):

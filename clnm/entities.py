@@ -73,6 +73,7 @@ class Reason(StrEnum):
     PERMISSION = "permission"
     IO_ERROR = "io_error"
     STILL_COPYING = "still_copying"
+    BATCH_DROPPED = "batch_dropped"
     NOT_FETCHED = "not_fetched"
     NOT_DELIVERED = "not_delivered"
     NOT_A_REGULAR_FILE = "not_a_regular_file"

@@ -6,7 +6,9 @@ A message says what is wrong, which thing it is, and what to do; never a path of
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -74,3 +76,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return "known: " + (", ".join(candidates) or "none")
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """A block that writes a file of ours.
+
+    Raises:
+        StoreError: the disk is full or cannot be written; `what` is in the sentence.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise StoreError(f"{what} cannot be written ({why}); mend the disk and run again: nothing is lost") from error

@@ -114,10 +114,15 @@ class TableRows:
 
     def _is_news(self, table: str, *facts: object) -> bool:
         """Whether this very row (patient, clocks, typed values) was not told before; it is kept as a keyed hash."""
-        digest = self.pseudonyms.text(table, *(repr(fact) for fact in facts))
+        digest = digest_of(self.pseudonyms, table, *facts)
         is_news = digest not in self.emitted and digest not in self.said
         self.said.add(digest)
         return is_news
+
+
+def digest_of(pseudonyms: Pseudonyms, table: str, *facts: object) -> str:
+    """The keyed hash by which a row of a table is known again: patient, study, acquired_at, known_on, values."""
+    return pseudonyms.text(table, *(repr(fact) for fact in facts))
 
 
 def file_asides(ledger: Ledger, seen_at: datetime) -> dict[Place, Aside]:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clnm.entities import FileState, FileStatus, Reason, as_row
-from clnm.errors import StoreError
+from clnm.errors import StoreError, writing
 
 
 class Kind(StrEnum):
@@ -253,14 +253,19 @@ class Ledger:
         chosen = self.where("file_key", sorted(keys))
         return replace(self, files=self.with_entries(replace(entry, mtime_ns=-1) for entry in chosen))
 
+    def of_patient(self, patient_key: str, image_keys: Iterable[str] = ()) -> list[Entry]:
+        """A patient's files, refused ones among them, and the masks of their images."""
+        mine = self.where("patient_key", [patient_key])
+        images = {*image_keys, *(str(entry.image_key) for entry in mine if entry.image_key)}
+        found = {entry.file_key: entry for entry in (*mine, *self.where("image_key", sorted(images)))}
+        return list(found.values())
+
     def without(self, patient_key: str, image_keys: Iterable[str]) -> Ledger:
         """The same ledger with nothing of a patient in it: the next look takes what is still there for new."""
-        images = pa.array(sorted(image_keys), pa.string())
-        is_theirs = pc.or_(
-            pc.fill_null(pc.equal(self.column("patient_key"), patient_key), fill_value=False),
-            pc.is_in(self.column("image_key"), value_set=images),
-        )
-        gone = {patient_key, *images.to_pylist(), *self.column("file_key").filter(is_theirs).to_pylist()}
+        images = set(image_keys)
+        theirs = {entry.file_key for entry in self.of_patient(patient_key, images)}
+        is_theirs = pc.is_in(self.column("file_key"), value_set=pa.array(sorted(theirs), pa.string()))
+        gone = {patient_key, *images, *theirs}
         return replace(
             self,
             files=self.files.filter(pc.invert(is_theirs)),
@@ -287,9 +292,10 @@ def _beside(path: Path) -> Path:
 
 def _write(path: Path, table: pa.Table) -> None:
     scratch = path.with_name(path.name + ".scratch")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - the mode is the descriptor's
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.rename(path)
+    with writing("a ledger"):
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - the mode is the descriptor's
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)

@@ -200,11 +200,12 @@ def drop_held(
     why: Annotated[str, typer.Option(help="Recorded with the drop.")],
     who: Annotated[str, typer.Option(help="Your role or initials; recorded.")],
 ) -> None:
-    """Drop a held batch; its files stay in the ledger and are taken in again when they change.
+    """Drop a held batch; the next ingest takes its files in again: mended by then, or held again.
 
     Example: clnm check drop C3 --who dm --why "test exports"
     """
     from clnm.pipeline.check import decide
 
     result = decide(options.config, center, release=False, who=who, why=why)
-    show(result, lambda: [f"{center}: {result['rows']} staged rows dropped"])
+    again = result["files_looked_at_again"]
+    show(result, lambda: [f"{center}: {result['rows']} staged rows dropped; {again} files wait for the next ingest"])

@@ -5,7 +5,7 @@ a shard that kills its worker is halved, and an item is only condemned by deaths
 """
 
 from clnm.cluster.opening import begin_to_import, open_cluster
-from clnm.cluster.running import Failure, Handle, InProcess, ShardResult, Work, run_shards
+from clnm.cluster.running import Failure, Handle, InProcess, ShardResult, Work, in_flight_of, run_shards
 
 __all__ = [
     "Failure",
@@ -14,6 +14,7 @@ __all__ = [
     "ShardResult",
     "Work",
     "begin_to_import",
+    "in_flight_of",
     "open_cluster",
     "run_shards",
 ]

@@ -53,8 +53,16 @@ class ShardResult:
 class Handle(Protocol):
     """Where shards run."""
 
+    def workers(self) -> int:
+        """How many shards it can run at a time, as of now; at least 1."""
+
     def run(self, work: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """Yield a result per finished shard, at most `in_flight` at a time."""
+
+
+def in_flight_of(handle: Handle) -> int:
+    """Shards to have submitted and not answered: one at work and one waiting for each worker."""
+    return 2 * handle.workers()
 
 
 def run_shards(
@@ -78,6 +86,10 @@ def run_shards(
 class InProcess:
     """Runs shards here, one after the other: for tiny work and tests. A crash here is a crash."""
 
+    def workers(self) -> int:
+        """See `Handle`."""
+        return 1
+
     def run(self, work: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """See `Handle`."""
         del in_flight, limit_s
@@ -92,6 +104,10 @@ class OnDask:
     def __init__(self, client: Any, deserted: str) -> None:
         self._client = client
         self._deserted = deserted
+
+    def workers(self) -> int:
+        """See `Handle`."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
     def run(self, work: Work, shards: Iterable[Shard], in_flight: int, limit_s: float) -> Iterator[ShardResult]:
         """See `Handle`."""
@@ -119,8 +135,9 @@ class OnDask:
                 return
             for future in self._finished(running):
                 shard = running.pop(future)
-                if self._why_it_died(future) is None:
-                    yield ShardResult(shard, future.result(), [])
+                answer, death = self._outcome(future)
+                if death is None:
+                    yield ShardResult(shard, answer, [])
                 elif len(shard) == 1:
                     suspects.extend(shard)
                 else:
@@ -135,9 +152,9 @@ class OnDask:
             self._wait_for_workers()
             began = time.monotonic()
             [future] = self._finished([self._submit(work, [item], limit_s)])
-            reason = self._why_it_died(future)
+            answer, reason = self._outcome(future)
             if reason is None:
-                return ShardResult([item], future.result(), [])
+                return ShardResult([item], answer, [])
             if reason is Reason.WORKER_CRASH and time.monotonic() - began >= limit_s:
                 reason = Reason.TIMEOUT
         assert reason is not None
@@ -167,21 +184,21 @@ class OnDask:
         except TimeoutError:
             raise ConfigurationError(self._deserted) from None
 
-    def _why_it_died(self, future: Any) -> Reason | None:
-        """The reason a worker's death gives; None where there is an answer. An error of the function is raised."""
+    def _outcome(self, future: Any) -> tuple[Any, Reason | None]:
+        """A shard's answer, or the reason that a worker's death gives. An error of the function is raised.
+
+        An answer lies on its worker until it is asked for: lost with it, it is computed again, and that can end in a
+        death, too.
+        """
         from distributed import KilledWorker
 
-        if future.status == "finished":
-            return None
-        error = future.exception()
-        if error is None:  # an answer that was lost with its worker and is there again
-            return None
-        if isinstance(error, MemoryError):
-            return Reason.MEMORY
-        if not isinstance(error, KilledWorker):
-            raise error
-        restarted = {event["worker"] for _, event in self._client.get_events("worker-restart-memory")}
-        return Reason.MEMORY if error.last_worker.address in restarted else Reason.WORKER_CRASH
+        try:
+            return future.result(), None
+        except MemoryError:
+            return None, Reason.MEMORY
+        except KilledWorker as death:
+            restarted = {event["worker"] for _, event in self._client.get_events("worker-restart-memory")}
+            return None, Reason.MEMORY if death.last_worker.address in restarted else Reason.WORKER_CRASH
 
 
 def _done(work: Work, items: list[Any], limit_s: float) -> Any:

@@ -11,14 +11,14 @@ from importlib.metadata import version
 from clnm.errors import UserError, nearest
 
 _DEEP = ("crops", "deep", "networks", "program")
-_NEITHER = ("__init__", "catalog", "finetune", "learning", "pretext", "robustness", "warm", "worker")
+_NEITHER = ("__init__", "catalog", "finetune", "learning", "pretext", "robustness", "tuning", "warm", "worker")
 """What learns makes weights, which have a checksum of their own; the others ask for features and make none."""
 _MODULES = {"radiomics": None, "deep": _DEEP}
 """The modules whose source decides a set's values; None: all that are not of another set. A change is a new version."""
 
 _LIBRARIES = {
     "radiomics": ("pyradiomics", "SimpleITK", "PyWavelets", "scikit-image"),
-    "deep": ("monai", "torch"),
+    "deep": ("monai", "scipy", "torch"),
 }
 """Whose version is part of a set's version: they define its values."""
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from clnm.errors import ConfigurationError, nearest
+
+_THREE_DIMENSIONAL = {"shape": "shape2D", "LBP3D": "LBP2D"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +83,46 @@ def _as_pyradiomics_reads(path: Path) -> Parameters:
     )
 
 
-def _refuse_unknown(name: str, content: Any) -> None:
-    """What pyradiomics' own schema refuses without a word of what it would take."""
-    from radiomics import getFeatureClasses, getImageTypes
-
+def _refuse_unknown(file: str, content: Any) -> None:
+    """What pyradiomics' own schema refuses without a word of what it would take, or takes and can never compute."""
     sections = ("imageType", "featureClass", "setting", "voxelSetting")
     if not isinstance(content, dict):
         raise ConfigurationError(
-            f"{name}: a pyradiomics parameter file has the keys imageType, featureClass and setting"
+            f"{file}: a pyradiomics parameter file has the keys imageType, featureClass and setting"
         )
     for key, section in content.items():
         if key not in sections:
-            raise ConfigurationError(f"{name}: unknown key {key!r}; {nearest(str(key), sections)}")
+            raise ConfigurationError(f"{file}: unknown key {key!r}; {nearest(str(key), sections)}")
         if not isinstance(section, dict | None):
-            raise ConfigurationError(f"{name}: {key} is {section!r}; it must be a mapping of names to values")
-    classes = getFeatureClasses()
+            raise ConfigurationError(f"{file}: {key} is {section!r}; it must be a mapping of names to values")
     image_types, features = content.get("imageType") or {}, content.get("featureClass") or {}
+    _refuse_names(file, image_types, features)
+    for place, options in (("setting", content.get("setting")), *image_types.items()):
+        _refuse_options(f"{file}: {place}", options or {})
+    if "LoG" in image_types and not (image_types["LoG"] or {}).get("sigma"):
+        raise ConfigurationError(f"{file}: LoG has no sigma; give it a list of numbers in mm")
+
+
+def _refuse_names(file: str, image_types: Mapping[str, Any], features: Mapping[str, Any]) -> None:
+    from radiomics import getFeatureClasses, getImageTypes
+
+    classes = getFeatureClasses()
     for key, entries, known in (("imageType", image_types, getImageTypes()), ("featureClass", features, classes)):
         for entry in entries:
             if entry not in known:
-                raise ConfigurationError(f"{name}: unknown {key} {entry!r}; {nearest(str(entry), known)}")
+                raise ConfigurationError(f"{file}: unknown {key} {entry!r}; {nearest(str(entry), known)}")
+            if entry in _THREE_DIMENSIONAL:
+                instead = _THREE_DIMENSIONAL[entry]
+                raise ConfigurationError(f"{file}: {key} {entry} is for volumes; pictures have {instead}")
     for feature_class, wanted in features.items():
         known = classes[feature_class].getFeatureNames()
         for feature in wanted or ():
             if feature not in known:
                 raise ConfigurationError(
-                    f"{name}: no feature {feature!r} in {feature_class}; {nearest(str(feature), known)}"
+                    f"{file}: no feature {feature!r} in {feature_class}; {nearest(str(feature), known)}"
                 )
-    for place, options in (("setting", content.get("setting")), *image_types.items()):
-        _refuse_options(f"{name}: {place}", options or {})
+        if wanted and all(known[feature] for feature in wanted):
+            raise ConfigurationError(f"{file}: pyradiomics computes none of the features of {feature_class} any more")
 
 
 def _refuse_options(place: str, options: Mapping[str, Any]) -> None:
@@ -118,8 +132,13 @@ def _refuse_options(place: str, options: Mapping[str, Any]) -> None:
         if option not in _settings():
             raise ConfigurationError(f"{place}: no setting {option!r}; {nearest(str(option), _settings())}")
     width, wavelet = options.get("binWidth", 1), options.get("wavelet", "coif1")
-    if not isinstance(width, int | float) or not width > 0:
+    if not isinstance(width, int | float) or not 0 < width < math.inf:
         raise ConfigurationError(f"{place}: binWidth is {width!r}; it must be a number above 0")
+    spacing = options.get("resampledPixelSpacing")
+    if spacing is not None and (not isinstance(spacing, list) or len(spacing) != 2):
+        raise ConfigurationError(
+            f"{place}: resampledPixelSpacing is {spacing!r}; images have two dimensions, so it is null or two numbers"
+        )
     if wavelet not in pywt.wavelist(kind="discrete"):
         known = nearest(str(wavelet), pywt.wavelist(kind="discrete"))
         raise ConfigurationError(f"{place}: no discrete wavelet {wavelet!r}; {known}")

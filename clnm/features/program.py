@@ -133,7 +133,10 @@ def _export(network: Any, precision: str) -> tuple[list[Step], dict[str, torch.T
     """What the network does, and the tensors it does it with."""
     import torch
 
-    crops = torch.rand(BATCH, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
+    from clnm.features.deep import as_input
+
+    grains = torch.rand(BATCH, 1, SIZE_PX // 8, SIZE_PX // 8, generator=torch.Generator().manual_seed(0))
+    crops = as_input(torch.nn.functional.interpolate(grains, size=SIZE_PX, mode="bilinear")[:, 0].numpy())
     with torch.inference_mode():
         exact = network(crops)
     if precision == "bfloat16":

@@ -62,7 +62,7 @@ def extract_reference(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-image warns of LBP on floats, which is what pyradiomics asks for
             found = extractor.execute(image, label, label=1)
-    except (ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, AssertionError, RuntimeError, IndexError, ZeroDivisionError) as error:
         raise ExtractionError(_reason(mask), f"pyradiomics refuses the ROI ({type(error).__name__})") from error
     values = {name: float(value) for name, value in found.items() if not name.startswith("diagnostics_")}
     _demand_every_type(values, wanted, parameters)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clnm.errors import writing
+
 
 def write_image(root: Path, image_key: str, luminance: np.ndarray) -> None:
     """Keep an image's (H, W) luminance of its ultrasound region."""
@@ -43,12 +45,13 @@ def _path(root: Path, key: str) -> Path:
 
 def _write(path: Path, array: np.ndarray) -> None:
     """Scratch, sync, rename; the folder is for the owner alone. What a killed run left is written over by the next."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     scratch = path.with_suffix(".scratch")
-    with scratch.open("wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.rename(path)
+    with writing("the cache of pixels"):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with scratch.open("wb") as file:
+            file.write(buffer.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clnm.entities import Severity
-from clnm.errors import BatchHeldError, UserError, nearest
+from clnm.errors import BatchHeldError, StoreError, UserError, nearest
+from clnm.pipeline.dropping import look_again
 from clnm.pipeline.installation import open_installation
 from clnm.pipeline.run import Run, open_run
 from clnm.quality.gate import GateVerdict, judge
@@ -105,7 +107,8 @@ def _staged(store: Store, center: str) -> int:
 
 
 def _summary(store: Store, suite: Suite, center: str) -> pd.DataFrame:
-    frame = store.frame(suite.query, center=center)
+    more = {"features": store.staged_features(center)} if suite.name == "radiomics" else {}
+    frame = store.frame(suite.query, center=center, **more)
     if suite.name == "clinical":  # a variable that is no longer asked for comes empty, and is not missed
         frame = frame[frame["variable"].isin([*store.clinical_variables, "all_rows"])]
     return frame
@@ -117,7 +120,9 @@ def held_batches(config: Path) -> list[dict[str, Any]]:
     findings = store.run_query("latest_critical_findings")
     held = []
     for center in sorted(store.manifest().staged):
-        counts = {row["relation"]: row["rows"] for row in store.run_query("staged_rows", center=center)}
+        counts: dict[str, int] = {}
+        with contextlib.suppress(StoreError):  # a damaged batch is listed, too
+            counts = {row["relation"]: row["rows"] for row in store.run_query("staged_rows", center=center)}
         mine = [row for row in findings if row["center"] == center] or [{**_UNJUDGED, "center": center}]
         held += [{**row, "rows": counts.get(row["relation"], sum(counts.values()))} for row in mine]
     return held
@@ -125,6 +130,8 @@ def held_batches(config: Path) -> list[dict[str, Any]]:
 
 def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> dict[str, Any]:
     """Publish or drop what is staged for `center`; who and why are recorded in `check_results`.
+
+    The files of a dropped batch are taken in again by the next ingest: mended by then, or held again.
 
     Raises:
         UserError: nothing is staged for it.
@@ -134,7 +141,9 @@ def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> d
         staged = store.manifest().staged
         if center not in staged:
             raise UserError(f"nothing is held for center {center!r}; {nearest(center, staged)}")
-        count = _staged(store, center)
+        count = 0
+        with contextlib.suppress(StoreError):  # a damaged file can be dropped; it cannot be released
+            count = _staged(store, center)
         decision = CheckResult(
             relation="all",
             center=center,
@@ -150,4 +159,5 @@ def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> d
                 batch.publish(center)
             else:
                 batch.drop(center)
-        return {"center": center, "rows": count}
+                again = look_again(run, batch, center)
+        return {"center": center, "rows": count} | ({} if release else {"files_looked_at_again": again})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from clnm.errors import ConfigurationError
+from clnm.errors import ConfigurationError, writing
 from clnm.imaging import cache
 from clnm.pipeline.run import Run
 from clnm.settings import DeepSettings
@@ -31,7 +32,8 @@ class Encoder:
         """What workers run; made at the first call for these weights."""
         from clnm.features.program import write_program
 
-        return write_program(self.backbone, self.path, directory, precision=self.precision)
+        with writing("the network's program"):
+            return write_program(self.backbone, self.path, directory, precision=self.precision)
 
 
 def encoder_for(run: Run) -> Encoder | None:
@@ -70,21 +72,17 @@ def _train(run: Run) -> Encoder | None:
         run.logger.warning("no embeddings yet", images=len(rois), needed=MIN_IMAGES)
         return None
     run.logger.info("train encoder", images=len(rois), backbone=backbone)
-    crops = np.stack(
-        [
-            crop_roi(
-                cache.read_image(installation.pixels, row["image_key"]),
-                cache.read_mask(installation.pixels, row["roi_key"]),
-                spacing(row),
-            )
-            for row in rois
-        ]
-    )
-    weights = train_encoder(crops, backbone=backbone, seed=_SEED)
+    crops = []
+    for row in rois:
+        with contextlib.suppress(OSError, ValueError, EOFError):  # extraction sets a ROI without its pixels aside
+            luminance = cache.read_image(installation.pixels, row["image_key"])
+            crops.append(crop_roi(luminance, cache.read_mask(installation.pixels, row["roi_key"]), spacing(row)))
+    weights = train_encoder(np.stack(crops), backbone=backbone, seed=_SEED)
     relative = f"models/encoders/{backbone}-{run.run_id}.safetensors"
     path = installation.root / relative
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(weights, path)
+    with writing("the weights of the encoder"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(weights, path)
     with run.commit() as batch:
         batch.keep(_name(backbone), relative)
     return _encoder(path, installation.settings.deep)

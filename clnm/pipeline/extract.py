@@ -121,7 +121,8 @@ def _shards(run: Run, versions: Mapping[str, str], backfill: Backfill | None) ->
             until=backfill.until if backfill else None,
         )
         tasks = [task_of(row, center) for row in todo]
-        yield from cut_shards(tasks, _in_flight(run) if center == run.centers[-1] else 1)
+        is_last = center == run.centers[-1]
+        yield from cut_shards(tasks, cluster.in_flight_of(run.cluster()) if tasks and is_last else 1)
 
 
 def task_of(row: dict[str, Any], center: str) -> RoiTask:
@@ -142,11 +143,12 @@ def _finished(run: Run, work: cluster.Work, shards: Iterator[Sequence[RoiTask]])
     first = next(shards, None)
     if first is None:
         return
+    handle = run.cluster()
     results = cluster.run_shards(
-        run.cluster(),
+        handle,
         work,
         itertools.chain([first], shards),
-        in_flight=_in_flight(run),
+        in_flight=cluster.in_flight_of(handle),
         time_limit_s=TIME_LIMIT_SECONDS,
     )
     for result in results:
@@ -155,10 +157,6 @@ def _finished(run: Run, work: cluster.Work, shards: Iterator[Sequence[RoiTask]])
             yield result.shard[0].facts["center"], FinishedShard(0, [], lost)
         else:
             yield result.shard[0].facts["center"], result.done
-
-
-def _in_flight(run: Run) -> int:
-    return 2 * run.installation.workers
 
 
 def commit_shard(run: Run, center: str, finished: FinishedShard) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from clnm.archive.intake import CenterArchive, Intake, take_in
 from clnm.archive.ledger import Ledger
 from clnm.entities import ClinicalRow, FileStatus, as_row
-from clnm.errors import QuarantineLimitError
+from clnm.errors import QuarantineLimitError, writing
 from clnm.pipeline.linking import read_public_half
 from clnm.pipeline.run import Run
 from clnm.store import Batch
@@ -155,12 +155,14 @@ def _read_ledger(run: Run, center: str) -> Ledger:
 
 def _make_private(folder: Path) -> None:
     """The folder of paths and pixels, for its owner alone: the mode of `mkdir` is not that of the parents it makes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    with writing("the store's private/"):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
 
 
 def _write_ledger(path: Path, ledger: Ledger) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with writing("a ledger"):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for left_by_a_killed_run in path.parent.glob("*.scratch"):
         left_by_a_killed_run.unlink()
     ledger.write(path)

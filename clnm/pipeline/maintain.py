@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from clnm.archive.ledger import Ledger
-from clnm.errors import StoreError
+from clnm.errors import LockedError, StoreError
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.run import Run, open_run
 from clnm.store import copies, maintenance
 
 _SCATTERED = 32
 """Files of a table and center: a question opens each of them, and a night adds one."""
+_LOOKS = 3
+"""At a store that is written meanwhile: a file that a commit let go is no damage."""
 _KEPT_DAYS = 30
 """What was replaced stays so long: open sessions and copies on their way still read it."""
 
@@ -30,10 +30,14 @@ def verify(config: Path) -> dict[str, Any]:
     """What is damaged, if anything: files, then what rows and ledgers promise each other."""
     installation = open_installation(config)
     _demand_store(installation.root)
-    told = maintenance.verify(installation.root)
-    if not told["findings"]:  # what cannot be read cannot be asked
-        told["findings"] = [*_broken_promises(installation), *_ledger_findings(installation)]
-    return told
+    for _ in range(_LOOKS):
+        seq = installation.store.manifest().seq
+        told = maintenance.verify(installation.root)
+        if not told["findings"]:  # what cannot be read cannot be asked
+            told["findings"] = [*_broken_promises(installation), *_ledger_findings(installation)]
+        if not told["findings"] or installation.store.manifest().seq == seq:
+            return told
+    raise LockedError("a run writes to the store, and what it replaces looks like damage; verify again when it is done")
 
 
 def _broken_promises(installation: Installation) -> Iterator[str]:
@@ -95,11 +99,7 @@ def export(config: Path, directory: Path, file_format: str) -> dict[str, int]:
     """One file per relation, the data dictionary among them."""
     store = open_installation(config).store
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
-        for name in store.relations():
-            yield name, store.relation(name)
-
-    return {"relations": copies.export(tables(), directory, file_format)}
+    return {"relations": copies.export(store.readers(), directory, file_format)}
 
 
 def backup(config: Path, directory: Path) -> dict[str, int]:

@@ -22,20 +22,24 @@ _SHARD_SIZE = 4
 
 
 def judge_robustness(run: Run) -> None:
-    """Judge every feature of the current set, unless the set was judged before; rows of `feature_robustness`.
+    """Judge every feature of the current set; rows of `feature_robustness`.
 
+    A set is judged again where there were too few ROIs for a verdict, or where more were drawn by two readers since.
     A run that looks back judges nothing: it would write over what is known now.
     """
     store = run.store
     if run.is_past:
         return
     version = store.run_query("feature_set_now")[0]["feature_set_version"]
-    if version is None or store.run_query("robustness_of", feature_set_version=version):
+    if version is None:
         return
     from clnm.features.robustness import icc_2_1, is_robust
 
     names = store.feature_names()
     readers = _rated_by_readers(store.table("reader_ratings", centers=list(run.installation.train_centers)), names)
+    before = store.run_query("robustness_of", feature_set_version=version)
+    if before and before[0]["is_judged"] and before[0]["n"] >= len(readers):
+        return
     perturbed = _rated_when_perturbed(run, names)
     by_readers = icc_2_1(readers) if len(readers) else None
     by_perturbation = icc_2_1(perturbed) if len(perturbed) else None
@@ -87,10 +91,10 @@ def _rated_when_perturbed(run: Run, names: Sequence[str]) -> np.ndarray:
     if not shards:
         return np.empty((0, 0, len(names)))
     results = cluster.run_shards(
-        run.cluster(),
+        handle := run.cluster(),
         cluster.Work(functools.partial(perturb_roi, extractor)),
         shards,
-        in_flight=2 * installation.workers,
+        in_flight=cluster.in_flight_of(handle),
         time_limit_s=TIME_LIMIT_SECONDS,
     )
     rated = sorted((key, values) for result in results for key, values in result.done if values)

@@ -37,6 +37,7 @@ _ALWAYS_HEAVY = (
 _HEAVY_IF_FAST = ("clnm.features.warm",)
 _HEAVY_IF_DEEP = ("torch", "safetensors.torch")
 """What workers need and what takes seconds to import or to load; pandas is Arrow's, which asks for it by itself."""
+_NIGHTLY = "nightly"
 _GRAVEST_FIRST = (StoreError, ConfigurationError, NothingToDoError, BatchHeldError, QuarantineLimitError)
 
 
@@ -88,6 +89,11 @@ class Run:
     def cluster(self) -> cluster.Handle:
         """The run's one Dask cluster, opened at the first call."""
         if self._cluster is None:
+            self.expect_work()
+            if self.command == _NIGHTLY:  # the gate follows; its library is read while workers read theirs
+                from clnm.quality.suites import read_suites
+
+                read_suites()
             compute, workers = self.installation.settings.compute, self.installation.workers
             self._cluster = self.stack.enter_context(
                 cluster.open_cluster(
@@ -194,7 +200,7 @@ def _follow_names(run: Run) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         rename_centers(run.installation.root, names, run.writer.publish, run_id=run.run_id, committed_at=now)
         store.rebuild_catalog()
-        run.logger.info("centers renamed", **names)
+        run.logger.info("centers renamed", names=names)
 
 
 def _record_centers(run: Run) -> None:

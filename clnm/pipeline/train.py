@@ -62,7 +62,7 @@ def train(run: Run, *, promote: bool = False) -> None:
         radiomics_columns=robust_features(run),
         options=TrainingOptions(score_folds=SCORE_FOLDS) if fit_network else None,
         fit_network=fit_network,
-        map_folds=partial(run_folds, run.cluster(), installation.workers),
+        map_folds=partial(run_folds, run.cluster()),
     )
     best = training.candidates[training.champion]
     champion = installation.store.run_query("champion")
@@ -74,9 +74,7 @@ def train(run: Run, *, promote: bool = False) -> None:
     run.count("train", None, _counts(training))
 
 
-def run_folds(
-    handle: cluster.Handle, workers: int, run_fold: Callable[[Any], Any], folds: Iterable[Any]
-) -> Iterator[Any]:
+def run_folds(handle: cluster.Handle, run_fold: Callable[[Any], Any], folds: Iterable[Any]) -> Iterator[Any]:
     """The answer of each outer fold, as they come.
 
     Raises:
@@ -84,7 +82,7 @@ def run_folds(
     """
     shards = ([fold] for fold in folds)
     work = cluster.Work(run_fold)
-    for result in cluster.run_shards(handle, work, shards, in_flight=workers, time_limit_s=_FOLD_SECONDS):
+    for result in cluster.run_shards(handle, work, shards, in_flight=handle.workers(), time_limit_s=_FOLD_SECONDS):
         for failure in result.failures:
             raise ConfigurationError(
                 f"[compute] memory_per_worker_gib: no worker survived a fold of the training ({failure.reason.value}); "

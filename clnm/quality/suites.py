@@ -120,8 +120,15 @@ def build_suite(suite: Suite) -> Any:
     Raises:
         ConfigurationError: it did not take every expectation.
     """
+    return _built(suite.name, json.dumps(suite.expectations))
+
+
+@cache
+def _built(name: str, expectations: str) -> Any:
+    """Each expectation is a model of its own to the library, which takes longer to make than to validate."""
     import great_expectations as gx
 
+    suite = Suite(name, "", tuple(json.loads(expectations)))
     built = gx.ExpectationSuite(name=suite.name, expectations=[_for_library(e) for e in suite.expectations])
     if len(built.expectations) != len(suite.expectations):
         raise ConfigurationError(f"expectations/{suite.name}.json: Great Expectations did not take every expectation")

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from clnm.errors import ConfigurationError, StoreError
+from clnm.errors import ConfigurationError, StoreError, writing
+from clnm.store.damage import reading
 from clnm.store.manifest import NAME, checksum, replace_file
 
 _CHECKSUMS = "SHA256SUMS"
 
 
-def export(tables: Iterator[tuple[str, pa.Table]], directory: Path, file_format: str) -> int:
-    """One file per relation; returns how many.
+def export(relations: Iterable[tuple[str, pa.RecordBatchReader]], directory: Path, file_format: str) -> int:
+    """One file per relation, however large it is; returns how many.
 
     Raises:
-        ConfigurationError: the folder is not empty or cannot be written.
+        ConfigurationError: the folder is not empty or cannot be made.
+        StoreError: the disk is full, or a data file of the store is missing or damaged.
     """
     _demand_empty(directory)
     count = 0
-    for name, table in tables:
-        if file_format == "csv":
-            flat = table.drop_columns([f.name for f in table.schema if pa.types.is_nested(f.type)])
-            pa_csv.write_csv(flat, directory / f"{name}.csv")
-        else:
-            pq.write_table(table, directory / f"{name}.parquet", compression="zstd")
-        count += 1
+    with writing("the export"), reading():
+        for name, reader in relations:
+            if file_format == "csv":
+                _write_csv(reader, directory / f"{name}.csv")
+            else:
+                with pq.ParquetWriter(directory / f"{name}.parquet", reader.schema, compression="zstd") as writer:
+                    for batch in reader:
+                        writer.write_batch(batch)
+            count += 1
     return count
+
+
+def _write_csv(reader: pa.RecordBatchReader, path: Path) -> None:
+    """A vector has no cell to stand in."""
+    flat = [column.name for column in reader.schema if not pa.types.is_nested(column.type)]
+    schema = pa.schema([reader.schema.field(name) for name in flat])
+    with pa_csv.CSVWriter(path, schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch.select(flat))
 
 
 def backup(root: Path, directory: Path) -> int:
@@ -42,8 +55,9 @@ def backup(root: Path, directory: Path) -> int:
     lines = []
     for source in _store_files(root):
         target = directory / source.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
+        with writing("the backup"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
         if (digest := checksum(target)) != checksum(source):
             raise StoreError(
                 f"the copy of {source.relative_to(root).parts[0]} differs; the disk of the backup is not sound"
@@ -76,10 +90,11 @@ def restore(root: Path, directory: Path) -> int:
     (root / "private").mkdir(parents=True, exist_ok=True, mode=0o700)
     for digest, name in sorted(pairs, key=lambda pair: pair[1] == NAME):  # the manifest last: until then no store
         target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(directory / name, target)
-        with target.open("rb") as copied:
-            os.fsync(copied.fileno())
+        with writing("the store"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(directory / name, target)
+            with target.open("rb") as copied:
+                os.fsync(copied.fileno())
         if checksum(target) != digest:
             raise StoreError(f"the copy of {Path(name).parts[0]} differs; the disk of the store is not sound")
     return len(pairs)

@@ -21,9 +21,12 @@ from clnm.store.lease import LOCK, hold_lease
 from clnm.store.manifest import NAME, Manifest, parse_manifest, replace_file, write_manifest
 
 _STATE = "mirror.json"
-_OWN = {NAME, LOCK, _STATE, "mirror.lock", "catalog.duckdb"}
+_FOLDER_LOCK = "mirror.lock"
+_OWN = {NAME, LOCK, _STATE, _FOLDER_LOCK, "catalog.duckdb"}
 _OWN_FOLDERS = ("private/", "report/", "tables/empty/")
 """What belongs to this machine: paths of origin and pixels, and what is made anew when it is asked for."""
+_SHARED_FOLDERS = ("tables", "staging", "models")
+"""What the bucket has: nothing else of the folder is ever put there, nor deleted here."""
 _LOG = "_delta_log/"
 _LATEST = "_last_checkpoint"
 """The one file of a Delta table that is written over."""
@@ -65,6 +68,7 @@ class Mirror:
             manifest = self._bucket.read(NAME)
             if manifest is None:
                 self._demand_no_store_here()
+                self._demand_ours()
                 return False
             is_new = manifest.tag != self._tags.get(NAME)
             if is_new:
@@ -134,6 +138,7 @@ class Mirror:
         self._demand_no_store_here()
         if any(_LOG in path for path in self._bucket.tags()):
             raise StoreError("manifest.json of the bucket is gone though its tables are there; restore a backup")
+        self._demand_ours()
         self._tags = {}
         self.publish(Manifest())
 
@@ -144,8 +149,19 @@ class Mirror:
                 "store into the bucket by `clnm store backup` and `restore`"
             )
 
+    def _demand_ours(self) -> None:
+        """A folder becomes a mirror only while nothing is in it: what the bucket has not would be deleted."""
+        if (self._root / _STATE).exists():
+            return
+        if any(path.name not in (LOCK, _FOLDER_LOCK) for path in self._root.iterdir()):
+            raise ConfigurationError(
+                "[store] mirror: the folder holds something and is no mirror of this bucket yet; name an empty folder"
+            )
+        self._write_state()
+
     def _pull(self, manifest: Found) -> None:
         """Fetch what the bucket has and the folder has not, take away what the bucket has not, then the manifest."""
+        self._demand_ours()
         for _ in range(_TRIES):
             there = self._bucket.tags()
             state = parse_manifest(manifest.content)
@@ -197,10 +213,12 @@ class Mirror:
 
     def _files(self) -> list[str]:
         """The files of the folder that belong to the store, sorted."""
-        found = []
-        for folder, _, names in os.walk(self._root):
-            relative = Path(folder).relative_to(self._root).as_posix()
-            found += [name if relative == "." else f"{relative}/{name}" for name in names]
+        found = [
+            f"{Path(folder).relative_to(self._root).as_posix()}/{name}"
+            for shared in _SHARED_FOLDERS
+            for folder, _, names in os.walk(self._root / shared)
+            for name in names
+        ]
         return sorted(path for path in found if not _is_own(path))
 
     def _has(self, path: str) -> bool:
@@ -232,7 +250,7 @@ class Mirror:
         """Nobody else changes the folder within the block; False where that cannot be had without waiting."""
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._root / "mirror.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(self._root / _FOLDER_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StoreError(f"the mirror cannot be written ({error.strerror}); see [store] mirror") from None
         try:

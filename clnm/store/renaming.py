@@ -16,15 +16,16 @@ from clnm.store.manifest import Manifest, Published, checksums_of, next_state, r
 from clnm.store.staging import as_file, read_staged
 from clnm.store.tables import TABLES
 
-_LEDGER = "ledger/"
+_LEDGER, _ROLES = "ledger/", "centers"
 
 
 def centers_of(manifest: Manifest) -> frozenset[str]:
-    """Every center that has a ledger, or rows that are published or wait for the gate."""
+    """Every center that has a ledger, or rows that are published or wait for the gate; its role alone is no history."""
     folders = {
         part.removeprefix("center=")
-        for entry in manifest.tables.values()
+        for relation, entry in manifest.tables.items()
         for path in entry.all_files()
+        if relation != _ROLES
         for part in Path(path).parts
         if part.startswith("center=")
     }

@@ -16,11 +16,16 @@ import pyarrow.parquet as pq
 
 from clnm.errors import StoreError
 from clnm.store.delta import columns_with_dictionary, schema_hash
-from clnm.store.manifest import replace_file
+from clnm.store.manifest import Manifest, checksum, replace_file
 from clnm.store.tables import TABLES, Table, rows
 
 _COMPRESSION = "lz4"
 """Staged rows are soon published or dropped: half the time of zstd, and hardly larger."""
+
+_DAMAGED = (
+    "staged {relation}: {name} is missing or damaged; `clnm check drop` lets the batch go, and the next night takes "
+    "its files in again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,39 @@ def checked_rows(table: Table, content: pa.Table, clinical_types: Mapping[str, p
     return chosen if chosen.schema.equals(schema) else chosen.cast(schema)
 
 
+def demand_whole(root: Path, manifest: Manifest) -> None:
+    """Read every staged file against its checksum.
+
+    Raises:
+        StoreError: some are missing or damaged; the sentence names their centers.
+    """
+    damaged = [
+        center
+        for center in sorted(manifest.staged)
+        for path in (path for paths in manifest.staged[center].values() for path in paths)
+        if not (root / path).is_file() or manifest.checksums.get(path) not in (None, checksum(root / path))
+    ]
+    if centers := list(dict.fromkeys(damaged)):
+        raise StoreError(
+            f"what waits for the gate of center {', '.join(centers)} is missing or damaged; `clnm check drop "
+            f"{centers[0]}` lets the batch go, and the next night takes its files in again"
+        )
+
+
+def staged_features(root: Path, paths: Sequence[str]) -> list[str]:
+    """The features among the columns of some staged files.
+
+    Raises:
+        StoreError: one is missing or damaged.
+    """
+    fixed = {column.name for column in TABLES["radiomics"].columns}
+    try:
+        names = [name for path in paths for name in pq.read_schema(root / path).names]
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(_DAMAGED.format(relation="radiomics", name="a file")) from error
+    return [name for name in dict.fromkeys(names) if name not in fixed]
+
+
 def read_staged(root: Path, relation: str, paths: Sequence[str]) -> pa.Table:
     """The rows of some staged files, one after the other.
 
@@ -108,10 +146,7 @@ def read_staged(root: Path, relation: str, paths: Sequence[str]) -> pa.Table:
         try:
             return pq.read_table(root / path, partitioning=None, use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(
-                f"staged {relation}: {Path(path).name} is missing or damaged; `clnm check drop` lets the batch go, and "
-                "the next night makes it anew"
-            ) from error
+            raise StoreError(_DAMAGED.format(relation=relation, name=Path(path).name)) from error
 
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(read, paths))

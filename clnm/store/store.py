@@ -21,11 +21,16 @@ from clnm.store.damage import reading
 from clnm.store.lock import hold_lock
 from clnm.store.manifest import Manifest, read_manifest
 from clnm.store.mirror import Mirror
+from clnm.store.staging import demand_whole, staged_features
 from clnm.store.tables import LINEAGE, TABLES
 from clnm.store.warehouse import Installation, Past, Views, read_sql, relation_names, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_ROWS_AT_A_TIME = 2048
+"""Of 1,500 columns: 25 MB."""
 
 
 class Store:
@@ -116,9 +121,15 @@ class Store:
     def table(self, name: str, **parameters: Any) -> pa.Table:
         """The same as an Arrow table. A query headed `-- Reads: staged` sees the rows that wait for the gate, too."""
         query = read_sql("queries", name, outcome=self._installation.outcome).body
-        connection = self._connection(query, with_staged="-- Reads: staged" in query)
-        with reading():
-            return connection.sql(query, params=parameters or None).to_arrow_table()
+        with_staged = "-- Reads: staged" in query
+        try:
+            with reading():
+                connection = self._connection(query, with_staged=with_staged)
+                return connection.sql(query, params=parameters or None).to_arrow_table()
+        except StoreError:
+            if with_staged:
+                demand_whole(self.root, self.manifest())
+            raise
 
     def frame(self, name: str, **parameters: Any) -> pd.DataFrame:
         """The same as a pandas frame."""
@@ -144,6 +155,16 @@ class Store:
         columns = rows_of(self._connection(question), question)
         return [row["column_name"] for row in columns if row["column_name"] not in fixed]
 
+    def staged_features(self, center: str) -> list[str]:
+        """The features that a center's staged rows have a column for, be it without a value.
+
+        Raises:
+            StoreError: a staged file is missing or damaged.
+        """
+        paths = self.manifest().staged_files("radiomics", center)
+        one_of_each = {Path(path).parent: path for path in paths}.values()
+        return staged_features(self.root, list(one_of_each))
+
     def relations(self) -> list[str]:
         """The relations a user may ask."""
         connection, views = self._views(with_staged=False)
@@ -158,6 +179,16 @@ class Store:
             return self.ask(f"FROM {name}")  # with the comments
         with reading():
             return self._connection(name).sql(f"FROM {name}").to_arrow_table()
+
+    def readers(self) -> Iterator[tuple[str, pa.RecordBatchReader]]:
+        """All rows of every relation, some at a time and all of one state."""
+        connection, views = self._views(with_staged=False)
+        views.make_all()
+        for name in relation_names(connection):
+            if name == "data_dictionary":
+                yield name, self.relation(name).to_reader()
+            else:
+                yield name, connection.sql(f"FROM {name}").to_arrow_reader(_ROWS_AT_A_TIME)
 
     def ask(self, question: str, *, as_of: datetime | None = None) -> pa.Table:
         """`clnm sql`: see `asking.answer`."""

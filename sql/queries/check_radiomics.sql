@@ -2,7 +2,8 @@
 -- Reads: staged
 -- A value that is missing or not a number is bad; missing for want of a spacing is not. The batch is compared with the
 -- center's latest 500 ROIs of the same feature set version, and one bad value in a hundred beside them.
--- A column without any value in this version is of another one: a feature that the parameters no longer ask for.
+-- A column without any value in this version is of another one, a feature that the parameters no longer ask for, unless
+-- the staged rows have it ($features): then all of its values are missing.
 -- A feature is the same for every ROI where ten staged ones say one value: held against 20 ROIs of before, or, as nothing
 -- may be known of before, where half of the features do so at once.
 -- The wide table is named once: to open its 1,500 columns takes longer than to read them.
@@ -69,7 +70,7 @@ judged AS (
         *,
         len(list_filter(values_before, LAMBDA before: before = lowest_now)) AS same_before
     FROM counts
-    WHERE rows_now > 0 AND values_there > 0
+    WHERE rows_now > 0 AND (values_there > 0 OR list_contains($features::VARCHAR[], feature))
 )
 
 SELECT

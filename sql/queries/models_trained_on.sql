@@ -1,5 +1,6 @@
 -- Grain: one row per model version whose training frame held the patient
--- A correction that came later does not unteach what was learned from the answer before it: every row counts.
+-- A correction that came later does not unteach what was learned from the answer before it, nor does another role of the
+-- center: every row counts.
 SELECT model_versions.model_version
 FROM model_versions
 WHERE
@@ -7,10 +8,11 @@ WHERE
         SELECT 1
         FROM raw_rois
         INNER JOIN raw_outcomes ON raw_rois.patient_key = raw_outcomes.patient_key
-        INNER JOIN centers ON raw_rois.center = centers.center
+        INNER JOIN raw_centers ON raw_rois.center = raw_centers.center
         WHERE
             raw_rois.patient_key = $patient_key
-            AND centers.role = 'train'
+            AND raw_centers.role = 'train'
+            AND raw_centers.known_at <= model_versions.training_as_of
             AND raw_rois.known_at <= model_versions.training_as_of
             AND raw_outcomes.known_at <= model_versions.training_as_of
     )

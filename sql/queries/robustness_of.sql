@@ -1,6 +1,7 @@
--- Grain: at most one row: whether a feature set was judged
-SELECT feature
+-- Grain: at most one row: on how many ROIs a feature set was judged, and whether that was enough for a verdict
+SELECT
+    max(n) AS n,
+    bool_or(is_robust IS NOT NULL) AS is_judged
 FROM feature_robustness
 WHERE feature_set_version = $feature_set_version
-ORDER BY feature
-LIMIT 1
+HAVING count(*) > 0

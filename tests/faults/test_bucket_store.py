@@ -289,6 +289,34 @@ def test_a_folder_with_a_store_of_its_own_is_not_taken_for_a_mirror(server, tmp_
     assert len(rows(open_store(tmp_path / "a"))["radiomics"]) == 1
 
 
+@pytest.mark.parametrize("is_begun", [True, False], ids=["a bucket with a store", "an empty bucket"])
+def test_a_folder_with_something_in_it_is_not_made_a_mirror_and_loses_nothing(machine, tmp_path, is_begun):
+    if is_begun:
+        write_night(machine("a"), [1])
+    before = objects()
+    home = tmp_path / "home"
+    (home / "secrets").mkdir(parents=True)
+    (home / "secrets" / "pseudonym.key").write_bytes(b"a secret")
+    (home / "models").mkdir()
+    (home / "models" / "ours").write_bytes(b"not clnm's")
+    with pytest.raises(ConfigurationError, match="the folder holds something and is no mirror of this bucket yet"):
+        machine("home")
+    assert (home / "secrets" / "pseudonym.key").read_bytes() == b"a secret"
+    assert (home / "models" / "ours").read_bytes() == b"not clnm's"
+    assert {name for name in objects() if "lock" not in name} == {name for name in before if "lock" not in name}
+
+
+def test_what_else_lies_in_a_mirror_is_neither_put_into_the_bucket_nor_deleted(machine):
+    store = machine("a")
+    write_night(store, [1])
+    (store.root / "notes.txt").write_bytes(b"ours")
+    write_night(store, [2], run_id="run-2")
+    machine("b")
+    store.pull()
+    assert (store.root / "notes.txt").read_bytes() == b"ours"
+    assert not [name for name in objects() if "notes" in name]
+
+
 def test_a_mirror_of_another_bucket_is_refused(machine):
     write_night(machine("a"), [1])
     with pytest.raises(ConfigurationError, match="mirrors another bucket"):

@@ -1,6 +1,7 @@
 """Shards on a real local cluster: whatever happens to a worker, nothing is lost and nothing is done twice."""
 
 import ctypes
+import functools
 import os
 import signal
 import time
@@ -112,6 +113,30 @@ def test_what_hangs_when_finished_together_is_found_as_well(handle):
     assert [(f.item, f.reason) for result in results for f in result.failures] == [(3, Reason.TIMEOUT)]
 
 
+def die_at_the_second_time(folder, item):
+    times = len(list(folder.glob(f"{item}-*")))
+    (folder / f"{item}-{times}").touch()
+    if times == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def test_an_answer_lost_with_its_worker_that_costs_the_next_worker_its_life_ends_no_run(handle, tmp_path):
+    work = Work(functools.partial(die_at_the_second_time, tmp_path))
+    results = run_shards(handle, work, [[1], [2], [3]], in_flight=3, time_limit_s=60.0)
+    found = [next(results)]
+    while len(list(tmp_path.iterdir())) < 3:
+        time.sleep(0.01)
+    time.sleep(0.5)  # both others are done, and are handed out one after the other
+    found.append(next(results))
+    for pid in handle._client.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
+    found += results
+    assert sorted(answer for result in found for answer in result.done) == [1, 2, 3]
+    assert [result.failures for result in found] == [[], [], []]
+    assert len(list(tmp_path.iterdir())) == 5  # the third: done, died, alone
+
+
 def test_an_error_of_the_function_is_a_bug_and_is_raised(handle):
     with pytest.raises(ZeroDivisionError):
         collect(handle, raise_on_two, shards_of(4, 2))
@@ -150,8 +175,8 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch):
 
 
 def test_a_fold_of_a_training_that_no_worker_survives_ends_it_with_a_sentence(handle):
-    assert sorted(run_folds(handle, 2, same, range(5))) == list(range(5))
+    assert sorted(run_folds(handle, same, range(5))) == list(range(5))
     with pytest.raises(
         ConfigurationError, match=r"no worker survived a fold of the training \(worker_crash\); raise it"
     ):
-        list(run_folds(handle, 2, crash_on_seven, [6, 7]))
+        list(run_folds(handle, crash_on_seven, [6, 7]))

@@ -28,7 +28,7 @@ def test_a_version_follows_parameters_and_modules_that_make_values_and_nothing_e
         assert feature_set_version(name, {"a": "1"}) != feature_set_version(name, {"a": "2"})
     assert set(engine_modules("deep")) == {"crops", "deep", "networks", "program"}
     assert {"fast", "recursive", "firstorder", "radiomics", "extraction"} <= set(engine_modules("radiomics"))
-    learning = {"finetune", "learning", "pretext", "robustness", "warm", "worker", "catalog"}
+    learning = {"finetune", "learning", "pretext", "robustness", "tuning", "warm", "worker", "catalog"}
     assert not learning & {*engine_modules("deep"), *engine_modules("radiomics")}
 
 

@@ -27,6 +27,12 @@ from clnm.settings import default_radiomics
         ("imageType: {Wavelet: {wavelet: morl}}", r"Wavelet: no discrete wavelet 'morl'"),
         ("imageType: {Wavelet: {wavelet: coif99}}", r"no discrete wavelet 'coif99'; did you mean 'coif9'"),
         ("imageType: {LoG: {sigma: [-1]}}", "pyradiomics refuses it"),
+        ("setting: {binWidth: .inf}", r"setting: binWidth is inf; it must be a number above 0"),
+        ("setting: {resampledPixelSpacing: [1, 1, 1]}", r"resampledPixelSpacing is \[1, 1, 1\]; images have two dim"),
+        ("imageType: {LoG: {}}", r"LoG has no sigma; give it a list of numbers in mm"),
+        ("imageType: {LBP3D: {}}", r"imageType LBP3D is for volumes; pictures have LBP2D"),
+        ("featureClass: {shape: }", r"featureClass shape is for volumes; pictures have shape2D"),
+        ("featureClass: {glcm: [Homogeneity1]}", r"pyradiomics computes none of the features of glcm any more"),
         ("setting: {distances: 3}", "pyradiomics refuses it"),
     ],
 )

@@ -34,11 +34,7 @@ CENTER = "C1"
 
 def check(store, center=CENTER):
     """What the pipeline's check does, up to its verdict."""
-    results = [
-        result
-        for suite in read_suites()
-        for result in run_suite(suite, store.frame(suite.query, center=center), center)
-    ]
+    results = look_at(store, center)
     return judge(results), [result for result in results if not result.is_success]
 
 
@@ -270,7 +266,7 @@ def test_clean_rows_of_many_kinds_pass(store):
     with open_writer(store) as writer, writer.commit(LINEAGE) as batch:
         for relation, parts in tables.items():
             batch.stage(relation, CENTER, pa.concat_tables(parts))
-    found = [r for suite in suites for r in run_suite(suite, store.frame(suite.query, center=CENTER), CENTER)]
+    found = look_at(store, CENTER)
     assert len(found) == sum(len(suite.expectations) for suite in suites)
     assert [result for result in found if not result.is_success] == []
 
@@ -288,6 +284,18 @@ def test_a_feature_that_is_no_longer_asked_for_is_not_missed(tmp_path):
         case["radiomics"] = case["radiomics"].set_column(place, "feature_set_version", pa.array(["v2"]))
     stage(store, tables)
     assert judged(store) is GateVerdict.PUBLISH
+
+
+def test_a_feature_without_any_value_is_held_on_the_first_night_of_its_version_too(tmp_path):
+    store = open_store(tmp_path / "store")
+    tables = [case_tables(CENTER, number, day(1)) for number in range(30)]
+    for case in tables:
+        case["radiomics"] = altered(case["radiomics"], original_glcm_Contrast=None)
+    stage(store, tables)
+    verdict, failed = check(store)
+    assert verdict is GateVerdict.HOLD
+    [finding] = [result for result in failed if result.severity is Severity.CRITICAL]
+    assert json.loads(finding.observed)["feature"] == ["original_glcm_Contrast"]
 
 
 def test_a_variable_that_is_no_longer_asked_for_is_not_missed_and_one_that_is_empty_is(tmp_path):

@@ -190,8 +190,7 @@ def age_log(root, days):
 
 @pytest.mark.parametrize("file_format", ["parquet", "csv"])
 def test_export_writes_every_relation_with_its_dictionary(store, tmp_path, file_format):
-    tables = ((name, store.relation(name)) for name in store.relations())
-    count = copies.export(tables, tmp_path / "out", file_format)
+    count = copies.export(store.readers(), tmp_path / "out", file_format)
     assert count == len(store.relations())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}.{file_format}" for name in store.relations()
