@@ -3,14 +3,13 @@
 Run: python bench/cluster.py [largest]
 """
 
+import resource
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a file in it is named radiomics
-
-import psutil
 
 from clnm.cluster import Work, open_cluster, run_shards
 
@@ -31,8 +30,7 @@ def main() -> None:
     print(
         f"distributed {version('distributed')}, Python {sys.version.split()[0]}; {WORKERS} workers, shards of {SHARD}"
     )
-    print("    cases  seconds  cases/s  scheduler and client MiB at the end")
-    process = psutil.Process()
+    print("    cases  seconds  cases/s  MiB of scheduler and client, at most so far")
     with open_cluster("local", WORKERS, 1.0, preload=("clnm.cluster",)) as handle:
         list(run_shards(handle, Work(trivial), shards(1000), in_flight=2 * WORKERS, time_limit_s=60.0))
         count = 10_000
@@ -42,10 +40,8 @@ def main() -> None:
                 done += len(result.done)
             seconds = time.perf_counter() - started
             assert done == count
-            print(
-                f"{count:9}  {seconds:7.1f}  {count / seconds:7.0f}  {process.memory_info().rss / 2**20:.0f}",
-                flush=True,
-            )
+            peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"{count:9}  {seconds:7.1f}  {count / seconds:7.0f}  {peak_mib:.0f}", flush=True)
             count *= 10
 
 

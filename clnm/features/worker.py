@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from clnm.entities import Reason
+from clnm.errors import ConfigurationError
+from clnm.features.catalog import code_digest
 from clnm.features.parameters import Parameters
 from clnm.imaging import cache
 
@@ -44,6 +46,8 @@ class Extractor:
     engine: str
     program: Path | None
     """The network; None where there are no embeddings."""
+    code: str = field(default_factory=code_digest)
+    """Of the process that hands out the work, and says which version the rows are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,17 @@ class FinishedShard:
 
 
 def extract_roi(extractor: Extractor, task: RoiTask) -> Extracted:
-    """The features of one ROI, on a worker; a bad one is an answer, not an error."""
+    """The features of one ROI, on a worker; a bad one is an answer, not an error.
+
+    Raises:
+        ConfigurationError: this worker's code is not that of who asks.
+    """
     from clnm.features.crops import crop_roi
     from clnm.features.extraction import extract
     from clnm.features.radiomics import ExtractionError
 
+    if extractor.code != code_digest():
+        raise ConfigurationError("[compute] scheduler: a worker runs another clnm than this one; start workers of this")
     try:
         luminance = cache.read_image(extractor.pixels, task.image_key)
         mask = cache.read_mask(extractor.pixels, task.roi_key)
