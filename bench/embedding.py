@@ -21,8 +21,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clnm.features.crops import SIZE_PX
-from clnm.features.deep import as_input, embed
-from clnm.features.networks import BACKBONES, build, load_network, save_weights
+from clnm.features.deep import embed
+from clnm.features.networks import BACKBONES, as_input, build, load_network, save_weights
 from clnm.features.program import write_program
 
 ROUNDS, BATCH = 7, 16

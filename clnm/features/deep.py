@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from clnm.features.networks import as_input
 from clnm.features.program import BATCH, load_program
-
-_MEAN, _SCALE = 0.25, 0.2
-"""Fixed centre and spread of crops on the scale 0 to 1: constants, so that no other image changes an embedding."""
 
 
 def embed(crops: np.ndarray, program: Path, *, device: str = "auto") -> np.ndarray:
@@ -37,11 +34,3 @@ def embed(crops: np.ndarray, program: Path, *, device: str = "auto") -> np.ndarr
 def _batches(crops: np.ndarray) -> np.ndarray:
     """(B, 8, S, S), the last batch filled up with zeros."""
     return np.pad(crops, [(0, -len(crops) % BATCH), (0, 0), (0, 0)]).reshape(-1, BATCH, *crops.shape[1:])
-
-
-def as_input(crops: np.ndarray) -> Any:
-    """(N, S, S) in [0, 1] as a normalised (N, 3, S, S) tensor in channels-last memory."""
-    import torch
-
-    tensor = (torch.from_numpy(np.ascontiguousarray(crops, dtype=np.float32)) - _MEAN) / _SCALE
-    return tensor[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -34,7 +34,7 @@ class FineTuned:
         """
         import torch
 
-        from clnm.features.deep import as_input
+        from clnm.features.networks import as_input
 
         with torch.inference_mode():
             parts = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from clnm.features.deep import as_input
+from clnm.features.networks import as_input
 
 if TYPE_CHECKING:
     import torch

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from clnm.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
@@ -14,11 +16,21 @@ if TYPE_CHECKING:
 
 BACKBONES = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "densenet121": 1024, "efficientnet-b0": 1280}
 """Each network and the length of its embedding."""
+_MEAN, _SCALE = 0.25, 0.2
+"""Fixed centre and spread of crops on the scale 0 to 1: constants, so that no other image changes an embedding."""
 _CLASSIFIER = ("fc.", "classifier.", "class_layers.", "_fc.", "head.")
 """What the last layer is called by those who publish weights, and by our own fine-tuning."""
 _SHORTCUT_BIAS = "downsample.0.bias"
 _DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.?(\d)")
 """torchvision's names within a dense layer, in files of today (`norm1`) and of old (`norm.1`)."""
+
+
+def as_input(crops: np.ndarray) -> Any:
+    """(N, S, S) in [0, 1] as a normalised (N, 3, S, S) tensor in channels-last memory."""
+    import torch
+
+    tensor = (torch.from_numpy(np.ascontiguousarray(crops, dtype=np.float32)) - _MEAN) / _SCALE
+    return tensor[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def build(backbone: str, *, has_shortcut_biases: bool = False) -> Any:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clnm.features.deep import as_input
 from clnm.features.learning import augment, normalised, repeatable
-from clnm.features.networks import build
+from clnm.features.networks import as_input, build
 
 if TYPE_CHECKING:
     import torch

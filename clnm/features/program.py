@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from clnm.errors import ConfigurationError
 from clnm.features.crops import SIZE_PX
-from clnm.features.networks import load_network
+from clnm.features.networks import as_input, load_network
 
 if TYPE_CHECKING:
     import torch
@@ -132,8 +132,6 @@ def _placed(tensor: torch.Tensor, device: str) -> torch.Tensor:
 def _export(network: Any, precision: str) -> tuple[list[Step], dict[str, torch.Tensor]]:
     """What the network does, and the tensors it does it with."""
     import torch
-
-    from clnm.features.deep import as_input
 
     grains = torch.rand(BATCH, 1, SIZE_PX // 8, SIZE_PX // 8, generator=torch.Generator().manual_seed(0))
     crops = as_input(torch.nn.functional.interpolate(grains, size=SIZE_PX, mode="bilinear")[:, 0].numpy())

@@ -1,6 +1,6 @@
 -- Grain: one row per model version whose training frame held the patient
--- A correction that came later does not unteach what was learned from the answer before it, nor does another role of the
--- center: every row counts.
+-- A correction that came later does not unteach what was learned from the answer before it, nor does another role that the
+-- center was given since: every row counts, and the role of the day of the training.
 SELECT model_versions.model_version
 FROM model_versions
 WHERE
@@ -11,9 +11,9 @@ WHERE
         INNER JOIN raw_centers ON raw_rois.center = raw_centers.center
         WHERE
             raw_rois.patient_key = $patient_key
-            AND raw_centers.role = 'train'
-            AND raw_centers.known_at <= model_versions.training_as_of
             AND raw_rois.known_at <= model_versions.training_as_of
             AND raw_outcomes.known_at <= model_versions.training_as_of
+            AND raw_centers.known_at <= model_versions.trained_at
+        HAVING arg_max(raw_centers.role, (raw_centers.known_at, raw_centers.commit_seq)) = 'train'
     )
 ORDER BY model_versions.model_version

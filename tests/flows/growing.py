@@ -6,6 +6,7 @@ from clnm.errors import UserError
 from clnm.pipeline.run import open_run
 from clnm.pipeline.stages import CHECK, EXTRACT, INGEST, perform_all
 from clnm.settings import make_pseudonym_key
+from clnm.simulate import simulate_archive
 from clnm.simulate.arrivals import deliver
 
 FEW_FEATURES = """\
@@ -23,6 +24,17 @@ def one_worker():
     options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": "CRITICAL"}
     with LocalCluster(**options) as cluster:
         yield cluster.scheduler_address
+
+
+def small_installation(directory, *, seed, until, radiomics=FEW_FEATURES):
+    """Sixteen simulated patients of four centers, few features, no embeddings; returns its configuration."""
+    simulate_archive(directory, patients=16, seed=seed, until=until)
+    make_pseudonym_key(directory / "secrets" / "pseudonym.key")
+    (directory / "radiomics.yaml").write_text(radiomics, encoding="utf-8")
+    config = directory / "clnm.toml"
+    more = "\n[deep]\nenabled = false\n[compute]\nworkers = 1\n"
+    config.write_text(config.read_text(encoding="utf-8") + more, encoding="utf-8")
+    return config
 
 
 def begin(simulated, directory, arrivals, *, now, scheduler):

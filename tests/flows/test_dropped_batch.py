@@ -12,9 +12,7 @@ from clnm.pipeline.check import decide, held_batches
 from clnm.pipeline.forget import forget_patient
 from clnm.pipeline.installation import open_installation
 from clnm.pipeline.maintain import verify
-from clnm.settings import make_pseudonym_key
-from clnm.simulate import simulate_archive
-from tests.flows.growing import FEW_FEATURES
+from tests.flows.growing import small_installation
 from tests.flows.test_forget import traces
 from tests.flows.test_nightly import answers
 
@@ -35,13 +33,7 @@ FACTS = {
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory):
     """Sixteen patients of four centers, all of which wait for the gate."""
-    directory = tmp_path_factory.mktemp("staged")
-    simulate_archive(directory, patients=16, seed=5, until=NOW)
-    make_pseudonym_key(directory / "secrets" / "pseudonym.key")
-    (directory / "radiomics.yaml").write_text(FEW_FEATURES, encoding="utf-8")
-    config = directory / "clnm.toml"
-    more = "\n[deep]\nenabled = false\n[compute]\nworkers = 1\n"
-    config.write_text(config.read_text(encoding="utf-8") + more, encoding="utf-8")
+    config = small_installation(tmp_path_factory.mktemp("staged"), seed=5, until=NOW)
     for stage in ("ingest", "extract"):
         pipeline.run_stage(config, stage)
     return config

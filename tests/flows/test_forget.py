@@ -10,9 +10,8 @@ from clnm import pipeline
 from clnm.errors import UserError
 from clnm.pipeline.forget import forget_patient
 from clnm.pipeline.maintain import verify
-from clnm.settings import make_pseudonym_key
-from clnm.simulate import simulate_archive
 from tests.flows.archives import SMALL_RADIOMICS
+from tests.flows.growing import small_installation
 
 NOW = datetime.combine(datetime.now(UTC).date(), time(), tzinfo=UTC)
 
@@ -23,12 +22,7 @@ pytestmark = pytest.mark.long
 def forgotten(tmp_path_factory):
     """The store after a patient with several commits behind it was forgotten, and every key that was the patient's."""
     directory = tmp_path_factory.mktemp("forgetting")
-    simulate_archive(directory, patients=16, seed=3, until=NOW)
-    make_pseudonym_key(directory / "secrets" / "pseudonym.key")
-    (directory / "radiomics.yaml").write_text(SMALL_RADIOMICS, encoding="utf-8")
-    config = directory / "clnm.toml"
-    more = "\n[deep]\nenabled = false\n[compute]\nworkers = 1\n"
-    config.write_text(config.read_text(encoding="utf-8") + more, encoding="utf-8")
+    config = small_installation(directory, seed=3, until=NOW, radiomics=SMALL_RADIOMICS)
     for stage in ("ingest", "extract", "check"):
         pipeline.run_stage(config, stage)
     with duckdb.connect(str(directory / "store" / "catalog.duckdb"), read_only=True) as connection:

@@ -7,9 +7,8 @@ import pytest
 from clnm import pipeline
 from clnm.errors import ConfigurationError
 from clnm.pipeline.maintain import verify
-from clnm.settings import make_pseudonym_key, read_settings
-from clnm.simulate import simulate_archive
-from tests.flows.growing import FEW_FEATURES
+from clnm.settings import read_settings
+from tests.flows.growing import small_installation
 from tests.flows.test_nightly import answers
 
 pytestmark = pytest.mark.long
@@ -22,13 +21,7 @@ CHANGING = ("center", "role", "run_id", "config_hash", "commit_seq")
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """Sixteen patients of four centers; one more file of C1 waits for the gate."""
-    directory = tmp_path_factory.mktemp("renaming")
-    simulate_archive(directory, patients=16, seed=5, until=NOW)
-    make_pseudonym_key(directory / "secrets" / "pseudonym.key")
-    (directory / "radiomics.yaml").write_text(FEW_FEATURES, encoding="utf-8")
-    path = directory / "clnm.toml"
-    more = "\n[deep]\nenabled = false\n[compute]\nworkers = 1\n"
-    path.write_text(path.read_text(encoding="utf-8") + more, encoding="utf-8")
+    path = small_installation(tmp_path_factory.mktemp("renaming"), seed=5, until=NOW)
     night(path)
     return path
 

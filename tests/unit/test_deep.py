@@ -12,9 +12,9 @@ import torch
 
 from clnm.errors import ConfigurationError
 from clnm.features.crops import PIXEL_MM, SIZE_PX, crop_roi
-from clnm.features.deep import as_input, embed
+from clnm.features.deep import embed
 from clnm.features.learning import augment
-from clnm.features.networks import BACKBONES, build, load_network, save_weights
+from clnm.features.networks import BACKBONES, as_input, build, load_network, save_weights
 from clnm.features.pretext import train_encoder, vicreg_loss
 from clnm.features.program import BATCH, load_program, write_program
 from tests.unit.fast_agreement import blob, speckle

@@ -64,7 +64,8 @@ def test_the_models_that_learned_from_a_patient_are_told_exactly(store):
     append(store, "centers", center="C2", role="external", known_at=day(11))
     for number in (-1, 0, 9, 10, 20):
         version = f"{number:02}"
-        append(store, "model_versions", model_version=version, training_as_of=day(number), status="challenger")
+        days = {"training_as_of": day(number), "trained_at": day(number + 1)}
+        append(store, "model_versions", model_version=version, status="challenger", **days)
     with open_writer(store, "run-5") as writer, writer.commit(LINEAGE) as batch:
         correction = {"patient_key": "patient-C1-0000", "study_key": "study-C1-0000", "center": "C1"}
         batch.stage("outcomes", "C1", table_of("outcomes", [correction | {"known_at": day(15), "value": False}]))
@@ -76,7 +77,7 @@ def test_the_models_that_learned_from_a_patient_are_told_exactly(store):
 
     assert trained_on("patient-C1-0000") == ["00", "09", "10", "20"]
     assert trained_on("patient-C1-0001") == ["10", "20"]
-    assert trained_on("patient-C2-0002") == []
+    assert trained_on("patient-C2-0002") == ["00", "09"]  # those of before its center was external
     assert trained_on("nobody") == []
 
 

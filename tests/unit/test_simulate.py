@@ -14,7 +14,15 @@ from clnm.simulate import Drift, DriftKind, parse_drift, simulate_archive
 
 UNTIL = datetime(2026, 2, 1, tzinfo=UTC)
 PATIENTS = 16
-OF_LATER_STAGES = {"near_duplicate", "roi_too_small", "extraction_failed", "worker_crash", "memory", "timeout"}
+OF_LATER_STAGES = {
+    "batch_dropped",
+    "near_duplicate",
+    "roi_too_small",
+    "extraction_failed",
+    "worker_crash",
+    "memory",
+    "timeout",
+}
 OF_DISKS_SERVERS_AND_SECOND_LOOKS = {
     "permission",
     "io_error",
