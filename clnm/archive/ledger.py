@@ -257,8 +257,7 @@ class Ledger:
         """A patient's files, refused ones among them, and the masks of their images."""
         mine = self.where("patient_key", [patient_key])
         images = {*image_keys, *(str(entry.image_key) for entry in mine if entry.image_key)}
-        found = {entry.file_key: entry for entry in (*mine, *self.where("image_key", sorted(images)))}
-        return list(found.values())
+        return list({entry.file_key: entry for entry in (*mine, *self.where("image_key", sorted(images)))}.values())
 
     def without(self, patient_key: str, image_keys: Iterable[str]) -> Ledger:
         """The same ledger with nothing of a patient in it: the next look takes what is still there for new."""
