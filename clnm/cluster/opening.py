@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from clnm.cluster.running import Handle, OnDask
@@ -62,20 +62,22 @@ def open_cluster(
             with _connect(scheduler) as client:
                 yield OnDask(client, _NO_WORKER_LEFT)
             return
-        with (
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=f"{memory_per_worker_gib}GiB",
-                dashboard_address="127.0.0.1:0",
-                scheduler_kwargs={"dashboard": False},
-                silence_logs="CRITICAL",
-                local_directory=os.environ.get("TMPDIR"),
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield OnDask(client, _NO_WORKER_LIVES)
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=f"{memory_per_worker_gib}GiB",
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            silence_logs="CRITICAL",
+            local_directory=os.environ.get("TMPDIR"),
+        )
+        try:
+            with Client(cluster) as client:
+                yield OnDask(client, _NO_WORKER_LIVES)
+        finally:
+            with suppress(KeyError):  # of a worker that died before the cluster had listed it; all else is closed
+                cluster.close()
 
 
 def begin_to_import(scheduler: str, preload: Sequence[str]) -> None:

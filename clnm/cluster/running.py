@@ -16,6 +16,7 @@ from clnm.errors import ConfigurationError
 _LONE_ATTEMPTS = 2
 _PATIENCE_SECONDS = 300
 """How long shards wait for a cluster without a single worker."""
+_WENT_AWAY = "[compute] scheduler: it went away; start it and run again, what was done is kept"
 
 Shard = Sequence[Any]
 
@@ -174,9 +175,7 @@ class OnDask:
             except TimeoutError:
                 self._wait_for_workers()
             except FuturesCancelledError:
-                raise ConfigurationError(
-                    "[compute] scheduler: it went away; start it and run again, what was done is kept"
-                ) from None
+                raise ConfigurationError(_WENT_AWAY) from None
 
     def _wait_for_workers(self) -> None:
         try:
@@ -191,9 +190,12 @@ class OnDask:
         death, too.
         """
         from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
 
         try:
             return future.result(), None
+        except FutureCancelledError:
+            raise ConfigurationError(_WENT_AWAY) from None
         except MemoryError:
             return None, Reason.MEMORY
         except KilledWorker as death:
