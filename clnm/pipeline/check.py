@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import asdict
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,9 @@ from clnm.store.tables import rows
 if TYPE_CHECKING:
     import pandas as pd
 
+_PUBLISHED_TOGETHER_BYTES = 256_000_000
+"""Of staged files, some 20,000 ROIs: less than a night of many hospitals, and a few gigabytes as rows at most."""
+_ASKED_AT_A_TIME = 2
 _UNJUDGED = {
     "relation": "all",
     "expectation": "not judged yet",
@@ -30,41 +35,119 @@ _UNJUDGED = {
 }
 
 
-def check_center(run: Run, center: str) -> None:
-    """Judge `center`'s staged rows together with its published ones; publish them, or hold them and complain.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the gate says of a center's batch."""
 
+    center: str
+    results: list[CheckResult]
+    verdict: GateVerdict
+
+    @property
+    def failed(self) -> list[CheckResult]:
+        """The findings."""
+        return [result for result in self.results if not result.is_success]
+
+
+def check(run: Run) -> None:
+    """Judge every center's staged rows together with its published ones; publish them, or hold them and complain.
+
+    All of them are judged in one state of the store, and what passes is published together: a reader sees the night's
+    rows of every center, or none. Only a night whose rows would fill the memory is published in several steps.
     A run that looks back leaves a batch alone that has rows of later.
     """
-    store = run.store
-    if center not in store.manifest().staged:
-        run.count("check", center, {"staged": 0})
-        return
-    if run.is_past and (later := _staged(run.installation.store, center) - _staged(store, center)):
-        run.count("check", center, {"known later": later})
-        return
-    results = look_at(store, center)
-    verdict = judge(results)
-    with run.commit() as batch:
-        batch.append("check_results", rows("check_results", [asdict(result) for result in results]))
-        if verdict is not GateVerdict.HOLD:
-            batch.publish(center)
-    failed = [result for result in results if not result.is_success]
-    run.count("check", center, {"verdict": verdict.value, "expectations": len(results), "findings": len(failed)})
-    if verdict is GateVerdict.HOLD:
-        critical = [r for r in failed if r.severity is Severity.CRITICAL]
-        run.complain(
-            BatchHeldError(
-                f"center {center}: the gate holds its batch ({critical[0].relation}: {critical[0].expectation}; "
-                f"{len(critical)} critical finding(s)); see `clnm check show`, then `clnm check release` or `drop`"
-            )
-        )
+    for portion in _portions(run, list(_judged(run))):
+        for batch in _commit(run, portion):
+            counts = {"expectations": len(batch.results), "findings": len(batch.failed)}
+            run.count("check", batch.center, {"verdict": batch.verdict.value, **counts})
+            if batch.verdict is GateVerdict.HOLD:
+                run.complain(_held(batch))
+
+
+def _judged(run: Run) -> Iterator[Judged]:
+    """Each batch to be judged; one that cannot be read is a complaint, and stays staged.
+
+    The library looks at one summary while the next ones are asked for: to plan a question over 1,500 columns takes one
+    core longer than to answer it.
+    """
+    from clnm.quality.suites import run_suite
+
+    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
+        asked = [
+            (center, [(suite, pool.submit(_summary, run.store, suite, center)) for suite in _suites(run.store, center)])
+            for center in _to_judge(run)
+        ]
+        for center, summaries in asked:
+            try:
+                found = [run_suite(suite, summary.result(), center) for suite, summary in summaries]
+            except UserError as error:
+                run.complain(error)
+                continue
+            results = list(itertools.chain.from_iterable(found))
+            yield Judged(center, results, judge(results))
+
+
+def _to_judge(run: Run) -> Iterator[str]:
+    """The centers with staged rows; a run that looks back leaves alone those with rows of later."""
+    staged = run.store.manifest().staged
+    for center in run.centers:
+        if center not in staged:
+            run.count("check", center, {"staged": 0})
+        elif run.is_past and (later := _staged(run.installation.store, center) - _staged(run.store, center)):
+            run.count("check", center, {"known later": later})
+        else:
+            yield center
+
+
+def _portions(run: Run, judged: Sequence[Judged]) -> Iterator[list[Judged]]:
+    """What is committed at a time: a commit holds all rows that it publishes in memory."""
+    portion: list[Judged] = []
+    held_bytes = 0
+    for batch in judged:
+        size = 0 if batch.verdict is GateVerdict.HOLD else run.installation.store.staged_bytes(batch.center)
+        if portion and held_bytes + size > _PUBLISHED_TOGETHER_BYTES:
+            yield portion
+            portion, held_bytes = [], 0
+        portion.append(batch)
+        held_bytes += size
+    if portion:
+        yield portion
+
+
+def _commit(run: Run, portion: Sequence[Judged]) -> list[Judged]:
+    """Record what was found and publish what passed; says of whom. A damaged batch keeps back itself alone."""
+    results = [result for batch in portion for result in batch.results]
+    try:
+        with run.commit() as commit:
+            commit.append("check_results", rows("check_results", [asdict(result) for result in results]))
+            for batch in portion:
+                if batch.verdict is not GateVerdict.HOLD:
+                    commit.publish(batch.center)
+    except StoreError as error:
+        if len(portion) > 1:
+            return [batch for alone in portion for batch in _commit(run, [alone])]
+        run.complain(StoreError(f"center {portion[0].center}: {error}"))
+        return []
+    return list(portion)
+
+
+def _held(batch: Judged) -> BatchHeldError:
+    critical = [result for result in batch.failed if result.severity is Severity.CRITICAL]
+    return BatchHeldError(
+        f"center {batch.center}: the gate holds its batch ({critical[0].relation}: {critical[0].expectation}; "
+        f"{len(critical)} critical finding(s)); see `clnm check show`, then `clnm check release` or `drop`"
+    )
 
 
 def look_at(store: Store, center: str) -> list[CheckResult]:
     """What the suites say of `center`'s staged rows, table by table."""
     from clnm.quality.suites import run_suite
 
-    return [result for suite, frame in _summaries(store, center) for result in run_suite(suite, frame, center)]
+    return [
+        result
+        for suite in _suites(store, center)
+        for result in run_suite(suite, _summary(store, suite, center), center)
+    ]
 
 
 def write_docs(config: Path, directory: Path) -> dict[str, Any]:
@@ -83,23 +166,21 @@ def write_docs(config: Path, directory: Path) -> dict[str, Any]:
     make_folder(directory)
     manifest = store.manifest()
     tables = [
-        StagedTable(center, suite, frame)
+        StagedTable(center, suite, _summary(store, suite, center))
         for center in sorted(manifest.staged)
-        for suite, frame in _summaries(store, center)
+        for suite in _suites(store, center)
     ]
     pages = render_site(read_suites(), tables, state=manifest.seq, as_of=datetime.now(UTC))
     write_site(pages, directory)
     return {"index": str(directory / "index.html"), "pages": len(pages), "tables": len(tables)}
 
 
-def _summaries(store: Store, center: str) -> Iterator[tuple[Suite, pd.DataFrame]]:
-    """Each suite whose table has staged rows of `center`, and what it is run over."""
+def _suites(store: Store, center: str) -> list[Suite]:
+    """The suites whose table has staged rows of `center`."""
     from clnm.quality.suites import read_suites
 
     staged = store.manifest().staged.get(center, {})
-    for suite in read_suites():
-        if suite.name in staged:
-            yield suite, _summary(store, suite, center)
+    return [suite for suite in read_suites() if suite.name in staged]
 
 
 def _staged(store: Store, center: str) -> int:
@@ -107,8 +188,9 @@ def _staged(store: Store, center: str) -> int:
 
 
 def _summary(store: Store, suite: Suite, center: str) -> pd.DataFrame:
+    """What a suite is run over."""
     more = {"features": store.staged_features(center)} if suite.name == "radiomics" else {}
-    frame = store.frame(suite.query, center=center, **more)
+    frame = store.summary(suite.query, center=center, **more)
     if suite.name == "clinical":  # a variable that is no longer asked for comes empty, and is not missed
         frame = frame[frame["variable"].isin([*store.clinical_variables, "all_rows"])]
     return frame

@@ -39,7 +39,7 @@ def _at_once(name: str, function: Callable[[Run], None]) -> Stage:
 
 INGEST = _by_center("ingest", ingest.ingest_center)
 EXTRACT = _at_once("extract", extract.extract)
-CHECK = _by_center("check", check.check_center)
+CHECK = _at_once("check", check.check)
 TRAIN_IF_NONE = _at_once("train", train.train_if_no_champion)
 TRAIN = _at_once("train", train.train)
 SCORE = _by_center("score", score.score_center)

@@ -115,7 +115,7 @@ class Views:
         with_staged: bool = False,
         past: Past | None = None,
     ) -> None:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors, too
         self._connection, self._installation, self._manifest = connection, installation, manifest
         self._with_staged, self._past = with_staged, past
         self._relations = {

@@ -6,12 +6,13 @@
 -- the staged rows have it ($features): then all of its values are missing.
 -- A feature is the same for every ROI where ten staged ones say one value: held against 20 ROIs of before, or, as nothing
 -- may be known of before, where half of the features do so at once.
--- The wide table is named once: to open its 1,500 columns takes longer than to read them.
+-- The wide rows are named once, after it is known which: to bind 1,500 columns takes longer than to read them.
 WITH latest AS (
     SELECT
-        *,
-        commit_seq IS NULL AS is_staged
-    FROM raw_radiomics
+        roi_key,
+        feature_set_version,
+        commit_seq
+    FROM raw_radiomics_clocks
     WHERE center = $center
     QUALIFY
         commit_seq IS NULL
@@ -23,22 +24,23 @@ WITH latest AS (
         )
 ),
 
-own AS (
-    SELECT
-        latest.*,
-        coalesce(rois.area_mm2 IS NOT NULL, FALSE) AS has_spacing
-    FROM latest
-    LEFT JOIN rois ON latest.roi_key = rois.roi_key
-),
-
 features AS (
     SELECT
-        * EXCLUDE (
+        wide.* EXCLUDE (
             roi_key, case_key, center, acquired_at, known_at, computed_at, feature_set_version, engine, run_id,
             code_version, config_hash, commit_seq
         ),
+        wide.commit_seq IS NULL AS is_staged,
+        coalesce(rois.area_mm2 IS NOT NULL, FALSE) AS has_spacing,
         NULL::DOUBLE AS no_feature -- so that a store without features answers, too
-    FROM own
+    FROM raw_radiomics AS wide
+    LEFT JOIN rois ON wide.roi_key = rois.roi_key
+    SEMI JOIN latest
+        ON
+            wide.roi_key = latest.roi_key
+            AND wide.feature_set_version = latest.feature_set_version
+            AND wide.commit_seq IS NOT DISTINCT FROM latest.commit_seq
+    WHERE wide.center = $center
 ),
 
 cells AS (

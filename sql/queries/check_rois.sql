@@ -20,7 +20,11 @@ WITH pixels AS (
             NULL::DOUBLE AS original_firstorder_maximum
         WHERE FALSE
         UNION ALL BY NAME
-        SELECT *
+        SELECT -- by a pattern, as not every feature set has them; all 1,500 would take longer to bind than to read
+            COLUMNS(
+                '^(roi_key|feature_set_version|commit_seq|computed_at'
+                '|original_firstorder_(Energy|Skewness|Minimum|Median|Maximum))$'
+            )
         FROM raw_radiomics
     ) AS any_feature_set
     QUALIFY row_number() OVER (PARTITION BY roi_key ORDER BY commit_seq DESC NULLS FIRST, computed_at DESC) = 1

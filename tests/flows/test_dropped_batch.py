@@ -1,8 +1,9 @@
-"""A dropped batch is not lost: its files and its tables' rows come again, and who was in it can be forgotten."""
+"""Batches at the gate: published together; a damaged one keeps back itself alone; a dropped one is not lost."""
 
 import shutil
 from datetime import UTC, datetime, time
 
+import pyarrow.parquet as pq
 import pytest
 
 from clnm import pipeline
@@ -51,6 +52,39 @@ def dropped(staged, tmp_path):
     assert {row["center"] for row in held_batches(config)} >= {"C1"}
     told = decide(config, "C1", release=False, who="dm", why="the disk lost a file")
     return config, told
+
+
+def test_what_passes_is_published_in_one_step(staged, tmp_path):
+    shutil.copytree(staged.parent, tmp_path / "copy")
+    config = tmp_path / "copy" / "clnm.toml"
+    pipeline.run_stage(config, "check")
+    commits = " UNION ".join(f"SELECT commit_seq FROM {name}" for name in ("images", "rois", "radiomics", "clinical"))
+    assert answers(config, f"SELECT count(*) FROM ({commits})") == [(1,)]
+    assert answers(config, "SELECT count(DISTINCT center) FROM rois") == [(4,)]
+
+
+def test_a_night_too_large_for_one_step_is_published_center_by_center(staged, tmp_path, monkeypatch):
+    shutil.copytree(staged.parent, tmp_path / "copy")
+    config = tmp_path / "copy" / "clnm.toml"
+    monkeypatch.setattr("clnm.pipeline.check._PUBLISHED_TOGETHER_BYTES", 1)
+    pipeline.run_stage(config, "check")
+    assert answers(config, "SELECT count(DISTINCT commit_seq), count(DISTINCT center) FROM rois") == [(4, 4)]
+
+
+def test_a_batch_damaged_where_the_gate_does_not_look_keeps_back_itself_alone(staged, tmp_path):
+    shutil.copytree(staged.parent, tmp_path / "copy")
+    config = tmp_path / "copy" / "clnm.toml"
+    [path] = (config.parent / "store" / "staging" / "images" / "C2").rglob("*.parquet")
+    group = pq.read_metadata(path).row_group(0)
+    [column] = [group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == "study_key"]
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset : column.data_page_offset + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="center C2: staged images: .* `clnm check drop` lets the batch go"):
+        pipeline.run_stage(config, "check")
+    assert answers(config, "SELECT DISTINCT center FROM rois ORDER BY center") == [("C1",), ("C3",), ("C4",)]
+    assert {row["center"] for row in held_batches(config)} == {"C2"}
+    assert answers(config, "SELECT DISTINCT center FROM check_results ORDER BY center") == [("C1",), ("C3",), ("C4",)]
 
 
 def facts(config):
