@@ -16,7 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -50,7 +51,8 @@ ROUNDS = 3
 
 def main() -> None:
     if sys.argv[1:2] == ["stage"]:
-        print(json.dumps(asdict(stage(Path(sys.argv[2]), sys.argv[3]))))
+        watch = memory_of_workers if sys.argv[4:] == ["memory"] else no_memory
+        print(json.dumps(asdict(stage(Path(sys.argv[2]), sys.argv[3], watch))))
         return
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     names = ("distributed", "numba", "torch", "monai", "deltalake", "pyarrow")
@@ -60,6 +62,7 @@ def main() -> None:
         raw = prepare(place / "raw", cases)
         ingested, _ = take_in(raw, place / "ingested")
         rounds = [one_round(raw, ingested, place / str(number)) for number in range(ROUNDS)]
+        watched = on_a_cluster(raw, place / "watched", 2, "night", "memory")
     first = rounds[0]
     rois = first.runs["extract", 1].rois
     print(f"\n{rois} ROIs, {first.columns} radiomics columns, resnet18; medians of {ROUNDS} rounds")
@@ -72,6 +75,7 @@ def main() -> None:
         for workers in (1, 2):
             tell(name, workers, [(r.alone(what), r.runs[what, workers]) for r in rounds])
         print(f"  two workers against one: {median(r.ratio(what) for r in rounds):.2f}x")
+    print(f"a worker's peak memory, in a run of its own: {watched.rss_mib} MiB, {watched.pss_mib} MiB its own share")
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,9 @@ def one_round(raw: Path, ingested: Path, place: Path) -> Round:
 def tell(name: str, workers: int, runs: list[tuple[float, "Timed"]]) -> None:
     wall, start = (median(getattr(run, value) for _, run in runs) for value in ("wall", "start"))
     share = median(alone / workers / run.wall for alone, run in runs)
-    rss, pss = (max(getattr(run, value) for _, run in runs) for value in ("rss_mib", "pss_mib"))
     print(
         f"{name}, {workers} worker(s): {wall:6.1f} s, workers there after {start:.1f} s; {runs[0][1].rois / wall:5.1f} "
-        f"ROIs/s; {share:.0%} of the speed of its parts; a worker's peak memory {rss} MiB, {pss} MiB its own share"
+        f"ROIs/s; {share:.0%} of the speed of its parts"
     )
 
 
@@ -196,16 +199,19 @@ class Timed:
     pss_mib: int
 
 
-def on_a_cluster(archive: Path, directory: Path, workers: int, what: str) -> Timed:
+def on_a_cluster(archive: Path, directory: Path, workers: int, what: str, *more: str) -> Timed:
     """The stage, or both, in a process of its own."""
     config = copied(archive, directory, workers=workers)
     answer = subprocess.run(
-        [sys.executable, __file__, "stage", config, what], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, __file__, "stage", config, what, *more],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     return Timed(**json.loads(answer.stdout))
 
 
-def stage(config: Path, what: str) -> Timed:
+def stage(config: Path, what: str, watch: Callable[[], AbstractContextManager[dict[str, list[int]]]]) -> Timed:
     """One or both stages, and how much of it went by until the workers were there."""
     began, there = time.perf_counter(), []
     open_cluster = Run.cluster
@@ -216,13 +222,19 @@ def stage(config: Path, what: str) -> Timed:
         return handle
 
     Run.cluster = watched
-    with open_run(config, command="bench") as run, memory_of_workers() as peaks:
+    with open_run(config, command="bench") as run, watch() as peaks:
         if what == "night":
             perform_all(run, [SINGLE["ingest"]])
         perform_all(run, [SINGLE["extract"]])
         wall = time.perf_counter() - began
     rois = sum(counts["extracted"] for counts in run.counts["extract"].values())
     return Timed(wall, there[0], rois, max(peaks["rss"]), max(peaks["pss"]))
+
+
+@contextmanager
+def no_memory():
+    """To look at memory stops the process that is looked at."""
+    yield {"rss": [0], "pss": [0]}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -38,13 +39,15 @@ from clnm.entities import (
 )
 from clnm.errors import ConfigurationError
 
-__all__ = ["CenterArchive", "Intake", "take_in"]
+__all__ = ["CenterArchive", "Intake", "look_here", "take_in"]
 
-MapFiles = Callable[[Callable[[Task], Sight], Iterable[Task]], Iterable[Sight]]
+LookAtAll = Callable[[Look, Iterable[Task]], Iterable[Sight]]
 _PORTION = 32
 _PORTION_BYTES = 128_000_000
 """Files (and bytes) looked at before their pixels are kept and let go, while the next ones are looked at: memory does
 not grow with the archive."""
+_DISK_THREADS = 4
+"""Each file of pixels is synced, which is waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class Intake:
         return not (self.files or self.set_aside or self.images or self.rois or self.clinical or self.outcomes)
 
 
+def look_here(look: Look, tasks: Iterable[Task]) -> Iterator[Sight]:
+    """In this process, one file after the other: what a decoder does to its process, it does to this one."""
+    return map(partial(look_at, look), tasks)
+
+
 def take_in(
     center: CenterArchive,
     known: Ledger,
@@ -81,7 +89,7 @@ def take_in(
     settle_seconds: float = 0.0,
     max_fetched: int | None = None,
     link_half: bytes | None = None,
-    map_files: MapFiles = map,
+    look_at_all: LookAtAll = look_here,
 ) -> Intake:
     """Look at `center`'s archive.
 
@@ -97,7 +105,7 @@ def take_in(
         settle_seconds: how long a file that is not whole may still be being copied.
         max_fetched: how many new instances are fetched from DICOMweb servers; the others wait for the next look.
         link_half: the public half of the link key; None: who a patient is, is not kept.
-        map_files: a map over first looks that keeps the order, such as a thread pool's.
+        look_at_all: looks at some files and keeps their order, such as `Lookers.map`.
 
     Raises:
         NothingToDoError: an entry is missing or empty, or most of what it held vanished.
@@ -110,13 +118,13 @@ def take_in(
             f"center {center.name}: its dates were taken in with [pseudonyms] shift_dates = {was}; set it back, "
             "or take everything in again in a new store"
         )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ThreadPoolExecutor(_DISK_THREADS) as disk:
         warnings.simplefilter("ignore")  # what parsers warn of quotes what they read
         sheets, digest = _read_tables(center, variables, outcome)
         is_told = digest == known.tables_digest
         plan = make_plan(center, known, sheets.get("index"), pseudonyms, seen_at, is_index_news=not is_told)
         tasks = list(_ration(plan, max_fetched))
-        settling = Settling(center.name, pseudonyms, pixels, seen_at, known, plan.before)
+        settling = Settling(center.name, pseudonyms, pixels, seen_at, known, plan.before, disk)
         settling.settle_gone(plan.gone)
         look = Look(
             center=center.name,
@@ -127,7 +135,7 @@ def take_in(
             max_still_copying_ns=int(settle_seconds * 1e9),
             now_ns=now_ns,
         )
-        _look_at_all(look, replace(plan, tasks=tasks), settling, map_files)
+        _look_and_settle(look, replace(plan, tasks=tasks), settling, look_at_all)
         told = TableRows(center.name, pseudonyms, seen_at, known.emitted)
         if is_told and not settling.images:  # a new image can uncover what its patient's missing image hid
             told.patients, told.asides = set(known.patients), table_asides(known.asides)
@@ -173,11 +181,11 @@ def _demand_outcome(center: CenterArchive, sheets: Mapping[str, Sheet], outcome:
     )
 
 
-def _look_at_all(look: Look, plan: Plan, settling: Settling, map_files: MapFiles) -> None:
+def _look_and_settle(look: Look, plan: Plan, settling: Settling, look_at_all: LookAtAll) -> None:
     """Everything but masks first, then masks (and what turned out to be one); those of changed images again."""
-    work = partial(look_at, look)
     segmentations = []
-    for portion, sights in _looked_at(work, plan.tasks, map_files):
+    for portion, sights in _looked_at(look, plan.tasks, look_at_all):
+        settling.wait_for_disk()
         settling.settle_files([sight for sight in sights if sight.entry.kind is not Kind.MASK])
         segmentations += [
             replace(task, entry=replace(task.entry, kind=Kind.MASK))
@@ -188,17 +196,17 @@ def _look_at_all(look: Look, plan: Plan, settling: Settling, map_files: MapFiles
     looked_at = {task.entry.file_key for task in mask_tasks}
     again = tasks_of(settling.disturbed_masks(looked_at), plan.roots)
     settling.before = {**settling.before, **{task.entry.file_key: task.entry for task in again}}
-    for _, sights in _looked_at(work, [*mask_tasks, *(plan.fresh(task) for task in again)], map_files):
+    for _, sights in _looked_at(look, [*mask_tasks, *(plan.fresh(task) for task in again)], look_at_all):
+        settling.wait_for_disk()
         settling.settle_masks(sights, plan.masks_of)
+    settling.wait_for_disk()
 
 
-def _looked_at(
-    work: Callable[[Task], Sight], tasks: Sequence[Task], map_files: MapFiles
-) -> Iterator[tuple[list[Task], list[Sight]]]:
+def _looked_at(look: Look, tasks: Sequence[Task], look_at_all: LookAtAll) -> Iterator[tuple[list[Task], list[Sight]]]:
     """Each portion and what was seen of it; with a pool, the next one is looked at while this one is settled."""
     ahead: tuple[list[Task], Iterable[Sight]] | None = None
     for portion in _portions(tasks):
-        seen = map_files(work, portion)
+        seen = look_at_all(look, portion)
         if ahead:
             yield ahead[0], list(ahead[1])
         ahead = portion, seen

@@ -44,6 +44,8 @@ class Task:
     root: Root
     place: str
     entry: Entry
+    content: bytes | None = None
+    """Its bytes, where they were read already."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,6 +62,16 @@ class Look:
     """Where the masks of an image lie, by image stem: they choose among several ultrasound regions."""
     max_still_copying_ns: int
     now_ns: int
+
+    def of(self, task: Task) -> Look:
+        """The same with what concerns one file alone."""
+        stem = task.entry.stem
+        return replace(
+            self,
+            index={task.place: self.index[task.place]} if task.place in self.index else {},
+            frames={stem: self.frames[stem]} if stem in self.frames else {},
+            masks={stem: self.masks[stem]} if stem in self.masks else {},
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -85,18 +97,34 @@ class Sight:
 
 def look_at(look: Look, task: Task) -> Sight:
     """Look at a file for the first time, or again. Never raises for what the file holds: a refusal is a state."""
-    entry = task.entry
-    if entry.reason:
-        return Sight(_refused(look, entry, RefusedError(Reason(entry.reason), entry.detail)))
+    if task.entry.reason:
+        return Sight(_refused(look, task.entry, RefusedError(Reason(task.entry.reason), task.entry.detail)))
+    fetched = fetch(look, task)
+    if isinstance(fetched, Sight):
+        return fetched
+    assert fetched.content is not None
     try:
-        content = read(task.root, entry.path)
-        entry = replace(entry, size_bytes=entry.size_bytes or len(content), sha256=hashlib.sha256(content).hexdigest())
-        return _see(look, replace(task, entry=entry), content)
+        return _see(look, fetched, fetched.content)
     except RefusedError as error:
         refusal = error
     except UNTRUSTED as error:  # a header's values are parsed where they are asked for
         refusal = RefusedError(Reason.MALFORMED, type(error).__name__)
-    return Sight(_refused(look, entry, refusal))
+    return Sight(_refused(look, fetched.entry, refusal))
+
+
+def fetch(look: Look, task: Task) -> Task | Sight:
+    """A task with its bytes and their checksum; or, where they cannot be had, what that means for the file."""
+    if task.content is not None:
+        return task
+    entry = task.entry
+    try:
+        content = read(task.root, entry.path)
+    except RefusedError as refusal:
+        return Sight(_refused(look, entry, refusal))
+    except UNTRUSTED as error:
+        return Sight(_refused(look, entry, RefusedError(Reason.MALFORMED, type(error).__name__)))
+    entry = replace(entry, size_bytes=entry.size_bytes or len(content), sha256=hashlib.sha256(content).hexdigest())
+    return replace(task, entry=entry, content=content)
 
 
 def refused(entry: Entry, reason: Reason, detail: str = "") -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,12 +34,25 @@ class Settling:
     known: Ledger
     before: Mapping[str, Entry]
     """Entries of the looked-at files as they were, by file_key."""
+    disk: Executor
+    """What keeps pixels, so that what becomes of the next file need not wait for a disk."""
     entries: dict[str, Entry] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
     rois: list[Roi] = field(default_factory=list)
     accepted: Accepted = field(default_factory=Accepted)
     patients: dict[str, str] = field(default_factory=dict)
     """The hospital's own ids, by patient_key."""
+
+    _kept: list[Future[None]] = field(default_factory=list)
+
+    def wait_for_disk(self) -> None:
+        """Until all pixels are kept.
+
+        Raises:
+            StoreError: the disk is full or cannot be written.
+        """
+        while self._kept:
+            self._kept.pop().result()
 
     def settle_gone(self, entries: Iterable[Entry]) -> None:
         """Files that are no longer there. Their rows stay."""
@@ -138,7 +152,7 @@ class Settling:
         assert entry.image_key is not None
         assert entry.study_key is not None
         assert entry.patient_key is not None
-        cache.write_image(self.pixels, entry.image_key, sight.pixels)
+        self._kept.append(self.disk.submit(cache.write_image, self.pixels, entry.image_key, sight.pixels))
         if self.accepted.facts.get(entry.image_key) == entry.facts:
             return
         self.accepted.news.add(entry.image_key)
@@ -185,7 +199,7 @@ class Settling:
         is_news = self._is_news(fitted_mask, image)
         for label, marked in found.items():
             roi = self._roi(image, reader, label, marked)
-            cache.write_mask(self.pixels, roi.roi_key, marked)
+            self._kept.append(self.disk.submit(cache.write_mask, self.pixels, roi.roi_key, marked))
             if is_news:
                 self.rois.append(roi)
         return fitted_mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def read_image(root: Path, image_key: str) -> np.ndarray:
 
 def write_mask(root: Path, roi_key: str, mask: np.ndarray) -> None:
     """Keep a ROI's (H, W) boolean mask in the frame of its image."""
-    _write(_path(root, roi_key), mask.astype(bool))
+    _write(_path(root, roi_key), mask.astype(bool, copy=False))
 
 
 def read_mask(root: Path, roi_key: str) -> np.ndarray:
@@ -45,13 +44,11 @@ def _path(root: Path, key: str) -> Path:
 
 def _write(path: Path, array: np.ndarray) -> None:
     """Scratch, sync, rename; the folder is for the owner alone. What a killed run left is written over by the next."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     scratch = path.with_suffix(".scratch")
     with writing("the cache of pixels"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with scratch.open("wb") as file:
-            file.write(buffer.getvalue())
+            np.save(file, np.ascontiguousarray(array), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         scratch.rename(path)

@@ -61,7 +61,7 @@ class LabelImage:
         (top, left), (height, width) = self.offset_px, self.shape
         if top < 0 or left < 0 or top + height > rows or left + width > columns:
             return None
-        frames = tuple(np.zeros((rows, columns), dtype=np.int32) for _ in self.layers)
+        frames = tuple(np.zeros((rows, columns), dtype=layer.dtype) for layer in self.layers)
         for frame, layer in zip(frames, self.layers, strict=True):
             frame[top : top + height, left : left + width] = layer
         return LabelImage(frames)
@@ -170,7 +170,9 @@ def _read_volume(content: bytes, suffix: str) -> LabelImage:
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
-    """Labels as int32; those of a file of fractions are rounded."""
+    """Labels as uint8 where the file has them so, else as int32; those of a file of fractions are rounded."""
+    if values.dtype == np.uint8:
+        return values
     if not np.issubdtype(values.dtype, np.integer):
         return np.rint(values).astype(np.int32)
     largest = np.iinfo(np.int32).max
@@ -205,13 +207,13 @@ def _read_picture(content: bytes) -> np.ndarray:
         if picture.width * picture.height > MAX_PIXELS:
             raise RefusedError(Reason.TOO_LARGE)
         if picture.mode == "1" or (picture.mode == "P" and _means_indices(picture)):
-            return np.asarray(picture).astype(np.int32)
+            return np.asarray(picture).astype(np.uint8)
         is_grey = picture.mode in {"L", "I;16", "I;16B", "I"}
         values = np.asarray(picture) if is_grey else luminance_of_color(np.asarray(picture.convert("RGB")))
     present = np.unique(values)
     if len(present) <= 2:
-        return (values > 0).astype(np.int32)
+        return (values > 0).astype(np.uint8)
     if len(present) <= _MAX_LABELS and present.max() <= _MAX_LABELS:
-        return np.rint(values).astype(np.int32)
+        return np.rint(values).astype(np.uint8)
     half = 127 if present.max() <= np.iinfo(np.uint8).max else np.iinfo(np.uint16).max // 2
-    return (values > half).astype(np.int32)
+    return (values > half).astype(np.uint8)

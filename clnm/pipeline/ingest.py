@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,21 +77,20 @@ def _look_back(run: Run, archive: CenterArchive) -> CenterArchive:
 
 def _look(run: Run, archive: CenterArchive) -> Intake:
     installation = run.installation
-    with ThreadPoolExecutor(installation.workers) as pool:
-        return take_in(
-            archive,
-            _read_ledger(run, archive.name),
-            pseudonyms=installation.pseudonyms(),
-            variables=installation.settings.variables(),
-            outcome=installation.settings.outcome.name,
-            pixels=installation.pixels,
-            seen_at=run.started_at,
-            now_ns=time.time_ns(),
-            settle_seconds=SETTLE_SECONDS,
-            max_fetched=FETCHED_AT_ONCE,
-            link_half=read_public_half(installation.link_file),
-            map_files=pool.map,
-        )
+    return take_in(
+        archive,
+        _read_ledger(run, archive.name),
+        pseudonyms=installation.pseudonyms(),
+        variables=installation.settings.variables(),
+        outcome=installation.settings.outcome.name,
+        pixels=installation.pixels,
+        seen_at=run.started_at,
+        now_ns=time.time_ns(),
+        settle_seconds=SETTLE_SECONDS,
+        max_fetched=FETCHED_AT_ONCE,
+        link_half=read_public_half(installation.link_file),
+        look_at_all=run.lookers().map,
+    )
 
 
 def _keep(run: Run, center: str, intake: Intake, number: int) -> None:

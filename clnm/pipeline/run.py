@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clnm import cluster, log
+from clnm.archive.lookers import Lookers
 from clnm.entities import CODE_VERSION, Lineage
 from clnm.errors import (
     BatchHeldError,
@@ -63,6 +64,7 @@ class Run:
     spent_s: dict[str, float] = field(default_factory=dict)
     """Seconds by stage."""
     _cluster: cluster.Handle | None = None
+    _lookers: Lookers | None = None
 
     @property
     def centers(self) -> tuple[str, ...]:
@@ -101,6 +103,12 @@ class Run:
                 )
             )
         return self._cluster
+
+    def lookers(self) -> Lookers:
+        """The run's one set of processes that look at files."""
+        if self._lookers is None:
+            self._lookers = self.stack.enter_context(Lookers(self.installation.workers))
+        return self._lookers
 
     def expect_work(self) -> None:
         """There will be something for workers: what they import is read while this process goes on."""

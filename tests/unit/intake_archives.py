@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
-from clnm.archive.intake import CenterArchive, take_in
+from clnm.archive.intake import CenterArchive, look_here, take_in
 from clnm.archive.ledger import Ledger
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.tables import TableFormat
@@ -130,7 +130,7 @@ class Hospital:
     def archive(self):
         return self.directory / "archive"
 
-    def look(self, *, settle_seconds=0.0, now_ns=None, max_fetched=None, map_files=map):
+    def look(self, *, settle_seconds=0.0, now_ns=None, max_fetched=None, look_at_all=look_here):
         ledger = self.directory / f"ledger-{self.looks}.parquet"
         known = Ledger.read(ledger) if self.looks else Ledger.empty()
         self.looks += 1
@@ -146,7 +146,7 @@ class Hospital:
             now_ns=int(seen_at.timestamp() * 1e9) if now_ns is None else now_ns,
             settle_seconds=settle_seconds,
             max_fetched=max_fetched,
-            map_files=map_files,
+            look_at_all=look_at_all,
         )
         intake.ledger.write(self.directory / f"ledger-{self.looks}.parquet")
         self.history.append(intake)

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from clnm.archive import difference
 from clnm.archive.ledger import Ledger
+from clnm.archive.lookers import Lookers
 from clnm.entities import Reason
 from clnm.errors import NothingToDoError, StoreError
 from clnm.imaging import cache
@@ -64,11 +64,11 @@ def test_a_second_look_over_nothing_new_is_empty(clinic):
     assert second.counts == first.counts
 
 
-def test_a_pool_of_threads_sees_what_one_sees(clinic, tmp_path):
+def test_processes_see_what_one_sees(clinic, tmp_path):
     one = clinic.look()
     again = hospital(tmp_path, {}, masks=["archive/masks"])
-    with ThreadPoolExecutor(4) as pool:
-        many = again.look(map_files=pool.map)
+    with Lookers(2) as lookers:
+        many = again.look(look_at_all=lookers.map)
     assert (many.files, many.images, many.rois, many.set_aside) == (one.files, one.images, one.rois, one.set_aside)
 
 

@@ -26,13 +26,14 @@ OF_LATER_STAGES = {
 OF_DISKS_SERVERS_AND_SECOND_LOOKS = {
     "permission",
     "io_error",
+    "decoder_crash",
     "still_copying",
     "not_fetched",
     "not_delivered",
     "checksum_changed",
 }
 OF_INDEX_TABLES = {"not_in_index", "missing_image"}
-NEVER_GIVEN = {"decoder_crash", "table_unreadable"}
+NEVER_GIVEN = {"table_unreadable"}
 NOT_PLANTED = OF_LATER_STAGES | OF_DISKS_SERVERS_AND_SECOND_LOOKS | OF_INDEX_TABLES | NEVER_GIVEN
 
 

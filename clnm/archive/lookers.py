@@ -1,0 +1,222 @@
+"""Looks at files in processes of their own: a decoder that crashes, hangs or fills the memory ends one, not the night.
+
+Decoders are compiled code, and their bytes come from outside. A looker is asked for one file at a time, so who ended it
+is known; what it writes to its standard streams, which may quote what it reads, goes nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+from clnm.archive.ledger import Entry
+from clnm.archive.looking import Look, Sight, Task, fetch, look_at, refused
+from clnm.archive.sources import read
+from clnm.archive.walk import MAX_BYTES
+from clnm.entities import Reason
+from clnm.errors import ConfigurationError
+from clnm.imaging.refusal import RefusedError
+
+TIME_LIMIT_S = 120.0
+"""For one file; its reading counts where it lies on a disk, not where a server is asked for it."""
+_MEMORY_BYTES = 4 * MAX_BYTES
+"""Beyond what a looker has when it begins: the largest file, its pixels, and copies of both."""
+_ATTEMPTS = 2
+"""A second death is no accident."""
+_SERVE = "import sys; from clnm.archive.lookers import serve; serve(int(sys.argv[1]), float(sys.argv[2]))"
+_READY = "ready"
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
+
+
+class Lookers:
+    """So many processes, each started when there is something for it to look at."""
+
+    def __init__(self, count: int, *, time_limit_s: float = TIME_LIMIT_S) -> None:
+        self._threads = ThreadPoolExecutor(count)
+        self._scratch = TemporaryDirectory(prefix="clnm-", dir=_in_memory(count))
+        self._all = [_Looker(time_limit_s, self._scratch.name) for _ in range(count)]
+        self._idle: SimpleQueue[_Looker] = SimpleQueue()
+        for looker in self._all:
+            self._idle.put(looker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End them, whatever they are doing."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for looker in self._all:
+            looker.end()
+        self._threads.shutdown()
+        self._scratch.cleanup()
+
+    def map(self, look: Look, tasks: Iterable[Task]) -> Iterator[Sight]:
+        """A look at each file, in the order of the tasks; all of them are handed out at once.
+
+        A file that no looker survives is refused: `decoder_crash`, `memory`, or, over its time limit, `timeout`.
+
+        Raises:
+            ConfigurationError: no process can be started.
+        """
+        return self._threads.map(partial(self._look_at, look), tasks)
+
+    def _look_at(self, look: Look, task: Task) -> Sight:
+        own = look.of(task)
+        of_servers = [root for masks in own.masks.values() for root, _ in masks if not isinstance(root, Path)]
+        if task.entry.reason or of_servers:  # nothing to decode; or masks that only this process can ask for
+            return look_at(look, task)
+        if not isinstance(task.root, Path):
+            fetched = fetch(look, task)
+            if isinstance(fetched, Sight):
+                return fetched
+            task = replace(fetched, root=Path())
+        looker = self._idle.get()
+        try:
+            return looker.look_at(own, task)
+        finally:
+            self._idle.put(looker)
+
+
+class _Looker:
+    """One process at a time; the next one is started when a file has ended it."""
+
+    def __init__(self, time_limit_s: float, scratch: str) -> None:
+        self._time_limit_s, self._scratch = time_limit_s, scratch
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def look_at(self, look: Look, task: Task) -> Sight:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer = self._ask((look, task))
+            except (EOFError, OSError):
+                refusal = self._end_of_process()
+                if attempt == _ATTEMPTS or refusal.reason is Reason.TIMEOUT:
+                    return Sight(refused(_read_again(task), refusal.reason, refusal.detail))
+            else:
+                if isinstance(answer, Sight):
+                    return answer
+                raise answer
+        raise AssertionError
+
+    def end(self) -> None:
+        """Let go of the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._end_of_process()
+
+    def _ask(self, question: tuple[Look, Task]) -> Sight | BaseException:
+        connection = self._connection or self._start()
+        connection.send(question)
+        answer: Sight | BaseException = connection.recv()
+        return answer
+
+    def _start(self) -> Connection:
+        """A process that has imported what it needs.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        connection, theirs = Pipe()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and words of ours
+                    [sys.executable, "-P", "-c", _SERVE, str(theirs.fileno()), str(self._time_limit_s)],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, **_ONE_THREAD, "TMPDIR": self._scratch},
+                )
+            except OSError as error:
+                raise ConfigurationError(f"no process can be started to look at files ({error.strerror})") from None
+        self._connection = connection
+        try:
+            assert connection.recv() == _READY
+        except (EOFError, OSError):
+            refusal = self._end_of_process()
+            raise ConfigurationError(f"no process can be started to look at files ({refusal.detail})") from None
+        return connection
+
+    def _end_of_process(self) -> RefusedError:
+        """What its end says of the file it had."""
+        assert self._process is not None
+        assert self._connection is not None
+        self._connection.close()
+        code = self._process.wait()
+        self._process = self._connection = None
+        if code == -signal.SIGALRM:
+            return RefusedError(Reason.TIMEOUT, f"{self._time_limit_s:.0f} s")
+        if code == -signal.SIGKILL:  # the kernel's, where the machine's memory is full
+            return RefusedError(Reason.MEMORY)
+        return RefusedError(Reason.DECODER_CRASH, signal.Signals(-code).name if code < 0 else f"exit code {code}")
+
+
+def serve(descriptor: int, time_limit_s: float) -> None:
+    """What a looker does: until nobody is there any more, look at the files it is sent."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted ends it
+    warnings.simplefilter("ignore")
+    _limit_memory()
+    with Connection(descriptor) as connection, contextlib.suppress(EOFError, OSError):
+        connection.send(_READY)
+        while True:
+            look, task = connection.recv()
+            signal.setitimer(signal.ITIMER_REAL, time_limit_s)
+            try:
+                answer: Sight | BaseException = look_at(look, task)
+            except Exception as error:  # noqa: BLE001 - raised by who asked
+                answer = error
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.send(answer)
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # of one that was killed nobody else does
+
+
+def _in_memory(count: int) -> Path | None:
+    """Where SimpleITK's scratch files go: what a looker leaves there when it dies is deleted with its folder.
+
+    A disk takes longer to make a file than SimpleITK to read it. None, the usual place, where there is not room enough.
+    """
+    place = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    return place if place.is_dir() and shutil.disk_usage(place).free >= count * MAX_BYTES else None
+
+
+def _limit_memory() -> None:
+    status = Path("/proc/self/statm")
+    if status.exists():
+        now = int(status.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = now + _MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _read_again(task: Task) -> Entry:
+    """The entry with what its bytes tell without being decoded: its size and its checksum."""
+    with contextlib.suppress(RefusedError):
+        content = read(task.root, task.entry.path) if task.content is None else task.content
+        return replace(
+            task.entry,
+            size_bytes=task.entry.size_bytes or len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+    return task.entry
