@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -57,7 +58,7 @@ def open_cluster(
         "distributed.admin.log-format": "%(message)s",
         "distributed.admin.large-graph-warning-threshold": _LARGEST_TASK,
     }
-    with dask.config.set(settings):
+    with dask.config.set(settings), _without_main():
         if scheduler != "local":
             with _connect(scheduler) as client:
                 yield OnDask(client, _NO_WORKER_LEFT)
@@ -78,6 +79,21 @@ def open_cluster(
         finally:
             with suppress(KeyError):  # of a worker that died before the cluster had listed it; all else is closed
                 cluster.close()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Workers are not told which program started them: each would import it, a command line or an orchestrator.
+
+    Python would have it so, for functions that are defined there; the work that they are sent is not.
+    """
+    main = sys.modules["__main__"]
+    told: dict[str, Any] = {name: vars(main).pop(name) for name in ("__spec__", "__file__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(told)
 
 
 def begin_to_import(scheduler: str, preload: Sequence[str]) -> None:

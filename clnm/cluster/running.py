@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from clnm.entities import Reason
@@ -205,10 +207,8 @@ class OnDask:
 
 def _done(work: Work, items: list[Any], limit_s: float) -> Any:
     """The answer of a shard, on a worker, with one BLAS and torch thread."""
-    from threadpoolctl import threadpool_limits
-
     answers = []
-    with threadpool_limits(limits=1):
+    with _thread_pools(len(sys.modules)).limit(limits=1):
         for item in items:
             with _time_limit(limit_s):
                 answers.append(work.each(item))
@@ -216,6 +216,15 @@ def _done(work: Work, items: list[Any], limit_s: float) -> Any:
             with _time_limit(limit_s * len(items)):
                 return work.together(answers)
     return answers
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(modules: int) -> Any:
+    """What holds threads of BLAS or OpenMP; looked for again when more was imported, as it takes longer than a ROI."""
+    del modules
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from clnm import cluster
 from clnm.entities import ItemKind, SetAside, as_row
 from clnm.errors import ConfigurationError, nearest
@@ -90,39 +92,45 @@ def feature_set_versions(extractor: Extractor, encoder: Encoder | None) -> dict[
     return versions
 
 
-def cut_shards(tasks: Sequence[RoiTask], sharers: int) -> Iterator[Sequence[RoiTask]]:
+def cut_shards(count: int, sharers: int) -> Iterator[slice]:
     """Shards that grow small towards the end: a share of what is left, within bounds, that fills a network's batches.
 
     Args:
-        tasks: of one center.
+        count: ROIs of one center.
         sharers: shards that run at a time after which nothing follows, so that no worker waits long for the last of
             another; 1 where more centers follow.
     """
     start = 0
-    while start < len(tasks):
-        share = math.ceil((len(tasks) - start) / (sharers * SMALLEST_SHARD)) * SMALLEST_SHARD
-        size = min(SHARD_SIZE, share)
-        yield tasks[start : start + size]
+    while start < count:
+        share = math.ceil((count - start) / (sharers * SMALLEST_SHARD)) * SMALLEST_SHARD
+        size = min(SHARD_SIZE, share, count - start)
+        yield slice(start, start + size)
         start += size
 
 
 def _shards(run: Run, versions: Mapping[str, str], backfill: Backfill | None) -> Iterator[Sequence[RoiTask]]:
-    """What is to be done, center by center; a center is asked for when the one before is handed out."""
-    for center in run.centers:
-        todo = run.installation.store.run_query(
-            "rois_to_extract",
-            center=center,
-            radiomics_version=versions["radiomics"],
-            deep_version=versions.get("deep"),
-            started_at=run.started_at,
-            as_of=run.as_of,
-            is_backfill=backfill is not None and center in (backfill.centers or run.centers),
-            since=backfill.since if backfill else None,
-            until=backfill.until if backfill else None,
-        )
-        tasks = [task_of(row, center) for row in todo]
-        is_last = center == run.centers[-1]
-        yield from cut_shards(tasks, cluster.in_flight_of(run.cluster()) if tasks and is_last else 1)
+    """What is to be done, center by center. All of them are asked for at first: workers are still starting then."""
+    todo = {center: _todo(run, center, versions, backfill) for center in run.centers}
+    todo = {center: table for center, table in todo.items() if table.num_rows}
+    for number, (center, table) in enumerate(todo.items(), start=1):
+        sharers = cluster.in_flight_of(run.cluster()) if number == len(todo) else 1
+        for part in cut_shards(table.num_rows, sharers):
+            found = table.slice(part.start, part.stop - part.start).to_pylist()
+            yield [task_of(row, center) for row in found]
+
+
+def _todo(run: Run, center: str, versions: Mapping[str, str], backfill: Backfill | None) -> pa.Table:
+    return run.installation.store.table(
+        "rois_to_extract",
+        center=center,
+        radiomics_version=versions["radiomics"],
+        deep_version=versions.get("deep"),
+        started_at=run.started_at,
+        as_of=run.as_of,
+        is_backfill=backfill is not None and center in (backfill.centers or run.centers),
+        since=backfill.since if backfill else None,
+        until=backfill.until if backfill else None,
+    )
 
 
 def task_of(row: dict[str, Any], center: str) -> RoiTask:
