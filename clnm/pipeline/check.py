@@ -216,13 +216,18 @@ def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> d
     The files of a dropped batch are taken in again by the next ingest: mended by then, or held again.
 
     Raises:
-        UserError: nothing is staged for it.
+        UserError: nothing is staged for it; or rows are to be released that came after its last check.
     """
     with open_run(config, command=f"check {'release' if release else 'drop'}") as run:
         store = run.installation.store
         staged = store.manifest().staged
         if center not in staged:
             raise UserError(f"nothing is held for center {center!r}; {nearest(center, staged)}")
+        if release and not _is_judged(store, center):
+            raise UserError(
+                f"center {center}: some of its rows came after its last check, and nobody has seen what is wrong with "
+                "them; run `clnm check`, then `clnm check show`"
+            )
         count = 0
         with contextlib.suppress(StoreError):  # a damaged file can be dropped; it cannot be released
             count = _staged(store, center)
@@ -243,3 +248,9 @@ def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> d
                 batch.drop(center)
                 again = look_again(run, batch, center)
         return {"center": center, "rows": count} | ({} if release else {"files_looked_at_again": again})
+
+
+def _is_judged(store: Store, center: str) -> bool:
+    """Whether the latest check looked at all that is staged for a center."""
+    checked = store.run_query("last_check", center=center)
+    return bool(checked) and checked[0]["commit_seq"] > store.manifest().last_staged(center)

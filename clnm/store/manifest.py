@@ -62,6 +62,11 @@ class Manifest:
             for path in relations.get(relation, ())
         ]
 
+    def last_staged(self, center: str) -> int:
+        """The commit that staged the newest rows of a center; 0 where none are staged."""
+        files = [path for paths in self.staged.get(center, {}).values() for path in paths]
+        return max((int(Path(path).name.partition("-")[0]) for path in files), default=0)
+
     def named_files(self) -> set[str]:
         """Every file outside the Delta tables that this state needs."""
         staged = {path for relations in self.staged.values() for paths in relations.values() for path in paths}

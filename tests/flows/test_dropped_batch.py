@@ -8,7 +8,7 @@ import pytest
 
 from clnm import pipeline
 from clnm.archive.ledger import Ledger
-from clnm.errors import StoreError
+from clnm.errors import StoreError, UserError
 from clnm.pipeline.check import decide, held_batches
 from clnm.pipeline.forget import forget_patient
 from clnm.pipeline.installation import open_installation
@@ -85,6 +85,14 @@ def test_a_batch_damaged_where_the_gate_does_not_look_keeps_back_itself_alone(st
     assert answers(config, "SELECT DISTINCT center FROM rois ORDER BY center") == [("C1",), ("C3",), ("C4",)]
     assert {row["center"] for row in held_batches(config)} == {"C2"}
     assert answers(config, "SELECT DISTINCT center FROM check_results ORDER BY center") == [("C1",), ("C3",), ("C4",)]
+
+
+def test_rows_that_no_check_has_seen_are_not_released(staged, tmp_path):
+    shutil.copytree(staged.parent, tmp_path / "copy")
+    config = tmp_path / "copy" / "clnm.toml"
+    with pytest.raises(UserError, match="center C1: some of its rows came after its last check"):
+        decide(config, "C1", release=True, who="dm", why="in a hurry")
+    assert answers(config, "SELECT count(*) FROM images") == [(0,)]
 
 
 def facts(config):
