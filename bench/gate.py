@@ -106,8 +106,7 @@ def perform(config):
 def judge(run) -> float:
     """Seconds to look at every batch, beside the night: `check` does it again."""
     start = time.perf_counter()
-    for center in run.installation.store.manifest().staged:
-        look_at(run.installation.store, center)
+    look_at(run.installation.store, list(run.installation.store.manifest().staged))
     return time.perf_counter() - start
 
 

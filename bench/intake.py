@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from clnm.archive.center import CenterArchive
 from clnm.archive.intake import take_in
 from clnm.archive.ledger import Ledger
+from clnm.archive.lookers import Lookers
+from clnm.archive.looking import look_here
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.entities import Role
 from tests.unit.intake_archives import dicom
@@ -63,7 +65,7 @@ def read_plainly(root):
             (Path(folder) / name).read_bytes()
 
 
-def look(root, known, ledger, pixels):
+def look(root, known, ledger, pixels, look_at_all=look_here):
     intake = take_in(
         CenterArchive("C1", Role.SCORE, (root,)),
         known,
@@ -73,6 +75,7 @@ def look(root, known, ledger, pixels):
         pixels=pixels,
         seen_at=datetime(2026, 1, 1, tzinfo=UTC),
         now_ns=time.time_ns(),
+        look_at_all=look_at_all,
     )
     if not intake.is_empty:
         intake.ledger.write(ledger)
@@ -87,7 +90,12 @@ def compare(name, make, count):
         print(f"{name}: {count:,} files, {size / 1e6:,.1f} MB")
         with measured("plain read, one thread", count, size):
             read_plainly(root)
-        with measured("first pass, one thread", count, size):
+        for number in (1, 2):
+            with measured(f"first pass, {number} process(es) that look", count, size), Lookers(number) as lookers:
+                first = look(root, Ledger.empty(), ledger, Path(scratch) / f"pixels-{number}", lookers.map)
+            assert sum(first.counts.values()) == count
+            del first
+        with measured("first pass, in this process", count, size):
             first = look(root, Ledger.empty(), ledger, Path(scratch) / "pixels")
         assert sum(first.counts.values()) == count
         del first

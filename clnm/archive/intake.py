@@ -6,12 +6,14 @@ Nothing at the source is moved, changed or deleted. The same archive looked at t
 from __future__ import annotations
 
 import hashlib
+import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from clnm.archive.center import CenterArchive
@@ -19,7 +21,7 @@ from clnm.archive.emitting import TableRows, changes, file_asides, table_asides,
 from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.likening import likeness_asides
 from clnm.archive.links import seal
-from clnm.archive.looking import Look, Sight, Task, look_at, refused
+from clnm.archive.looking import Look, Sight, Task, look_here, refused
 from clnm.archive.planning import Plan, make_plan, tasks_of
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.settling import Settling
@@ -39,7 +41,7 @@ from clnm.entities import (
 )
 from clnm.errors import ConfigurationError
 
-__all__ = ["CenterArchive", "Intake", "look_here", "take_in"]
+__all__ = ["CenterArchive", "Intake", "take_in"]
 
 LookAtAll = Callable[[Look, Iterable[Task]], Iterable[Sight]]
 _PORTION = 32
@@ -69,11 +71,6 @@ class Intake:
     def is_empty(self) -> bool:
         """Whether nothing changed."""
         return not (self.files or self.set_aside or self.images or self.rois or self.clinical or self.outcomes)
-
-
-def look_here(look: Look, tasks: Iterable[Task]) -> Iterator[Sight]:
-    """In this process, one file after the other: what a decoder does to its process, it does to this one."""
-    return map(partial(look_at, look), tasks)
 
 
 def take_in(
@@ -184,34 +181,43 @@ def _demand_outcome(center: CenterArchive, sheets: Mapping[str, Sheet], outcome:
 def _look_and_settle(look: Look, plan: Plan, settling: Settling, look_at_all: LookAtAll) -> None:
     """Everything but masks first, then masks (and what turned out to be one); those of changed images again."""
     segmentations = []
-    for portion, sights in _looked_at(look, plan.tasks, look_at_all):
-        settling.wait_for_disk()
-        settling.settle_files([sight for sight in sights if sight.entry.kind is not Kind.MASK])
-        segmentations += [
-            replace(task, entry=replace(task.entry, kind=Kind.MASK))
-            for task, sight in zip(portion, sights, strict=True)
-            if sight.entry.kind is Kind.MASK
-        ]
+    with closing(_looked_at(look, plan.tasks, look_at_all)) as seen:
+        for portion, sights in seen:
+            settling.wait_for_disk()
+            settling.settle_files([sight for sight in sights if sight.entry.kind is not Kind.MASK])
+            segmentations += [
+                replace(task, entry=replace(task.entry, kind=Kind.MASK))
+                for task, sight in zip(portion, sights, strict=True)
+                if sight.entry.kind is Kind.MASK
+            ]
     mask_tasks = [*plan.mask_tasks, *segmentations]
     looked_at = {task.entry.file_key for task in mask_tasks}
     again = tasks_of(settling.disturbed_masks(looked_at), plan.roots)
     settling.before = {**settling.before, **{task.entry.file_key: task.entry for task in again}}
-    for _, sights in _looked_at(look, [*mask_tasks, *(plan.fresh(task) for task in again)], look_at_all):
-        settling.wait_for_disk()
-        settling.settle_masks(sights, plan.masks_of)
+    with closing(_looked_at(look, [*mask_tasks, *(plan.fresh(task) for task in again)], look_at_all)) as seen:
+        for _, sights in seen:
+            settling.wait_for_disk()
+            settling.settle_masks(sights, plan.masks_of)
     settling.wait_for_disk()
 
 
-def _looked_at(look: Look, tasks: Sequence[Task], look_at_all: LookAtAll) -> Iterator[tuple[list[Task], list[Sight]]]:
-    """Each portion and what was seen of it; with a pool, the next one is looked at while this one is settled."""
-    ahead: tuple[list[Task], Iterable[Sight]] | None = None
-    for portion in _portions(tasks):
-        seen = look_at_all(look, portion)
-        if ahead:
-            yield ahead[0], list(ahead[1])
-        ahead = portion, seen
-    if ahead:
-        yield ahead[0], list(ahead[1])
+def _looked_at(look: Look, tasks: Sequence[Task], look_at_all: LookAtAll) -> Generator[tuple[list[Task], list[Sight]]]:
+    """Each portion and what was seen of it; with a pool, the next one is looked at while this one is settled.
+
+    Whoever stops early waits for the portion that is being looked at: its server is about to be closed.
+    """
+    ahead: deque[tuple[list[Task], Iterable[Sight]]] = deque()
+    try:
+        for portion in itertools.chain(_portions(tasks), [[]]):
+            if portion:
+                ahead.append((portion, look_at_all(look, portion)))
+            if len(ahead) > bool(portion):
+                done, sights = ahead.popleft()
+                yield done, list(sights)
+    finally:
+        for _, sights in ahead:
+            with suppress(Exception):  # what ended the intake is told
+                deque(sights, maxlen=0)
 
 
 def _ration(plan: Plan, max_fetched: int | None) -> Iterator[Task]:

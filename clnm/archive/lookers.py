@@ -7,13 +7,13 @@ is known; what it writes to its standard streams, which may quote what it reads,
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,20 +27,19 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
-from clnm.archive.ledger import Entry
 from clnm.archive.looking import Look, Sight, Task, fetch, look_at, refused
-from clnm.archive.sources import read
 from clnm.archive.walk import MAX_BYTES
 from clnm.entities import Reason
 from clnm.errors import ConfigurationError
 from clnm.imaging.refusal import RefusedError
 
 TIME_LIMIT_S = 120.0
-"""To decode one file; reading it takes as long as it takes, of the end of a large .tar.gz many minutes."""
+"""To decode one file; reading it takes as long as it takes, of the end of a large .tar.gz many minutes. (Only masks
+that choose among the regions of an image are read within it.)"""
 _MEMORY_BYTES = 4 * MAX_BYTES
 """Beyond what a looker has when it begins: the largest file, its pixels, and copies of both."""
-_ATTEMPTS = 2
-"""A second death is no accident."""
+_PATIENCE_S = 5.0
+"""For a process that hung up to end."""
 _SERVE = "import sys; from clnm.archive.lookers import serve; serve(int(sys.argv[1]), float(sys.argv[2]))"
 _READY = "ready"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
@@ -52,7 +51,8 @@ class Lookers:
     def __init__(self, count: int, *, time_limit_s: float = TIME_LIMIT_S) -> None:
         self._threads = ThreadPoolExecutor(count)
         self._scratch = TemporaryDirectory(prefix="clnm-", dir=_in_memory(count))
-        self._all = [_Looker(time_limit_s, self._scratch.name) for _ in range(count)]
+        self._all = [_Looker(time_limit_s, f"{self._scratch.name}/{number}") for number in range(count)]
+        self._alone = threading.Lock()
         self._idle: SimpleQueue[_Looker] = SimpleQueue()
         for looker in self._all:
             self._idle.put(looker)
@@ -63,6 +63,9 @@ class Lookers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
         """End them, whatever they are doing."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for looker in self._all:
@@ -75,7 +78,8 @@ class Lookers:
     def map(self, look: Look, tasks: Iterable[Task]) -> Iterator[Sight]:
         """A look at each file, in the order of the tasks; all of them are handed out at once.
 
-        A file that no looker survives is refused: `decoder_crash`, `memory`, or, over its time limit, `timeout`.
+        A file that no looker survives is refused: `decoder_crash`, `memory`, or, over its time limit, `timeout`; but
+        for the last, after a second look with nothing else being looked at.
 
         Raises:
             ConfigurationError: no process can be started.
@@ -92,11 +96,50 @@ class Lookers:
             if isinstance(fetched, Sight):
                 return fetched
             task = replace(fetched, root=Path())
+        try:
+            return self._ask(own, task)
+        except _DiedError as death:
+            if death.reason is Reason.TIMEOUT:
+                return _condemned(own, task, death)
+        with self._alone, self._all_others() as looker:
+            try:
+                return looker.look_at(own, task)
+            except _DiedError as death:
+                return _condemned(own, task, death)
+
+    def _ask(self, look: Look, task: Task) -> Sight:
         looker = self._idle.get()
         try:
-            return looker.look_at(own, task)
+            return looker.look_at(look, task)
         finally:
             self._idle.put(looker)
+
+    @contextlib.contextmanager
+    def _all_others(self) -> Iterator[_Looker]:
+        """One looker while no other is at work: its death is its file's doing, and not a neighbour's that took all memory.
+
+        Nobody waits for this with a looker in hand.
+        """
+        taken = [self._idle.get() for _ in self._all]
+        try:
+            yield taken[0]
+        finally:
+            for looker in taken:
+                self._idle.put(looker)
+
+
+class _DiedError(RefusedError):
+    """A looker ended before it answered; the reason says how."""
+
+
+def _condemned(look: Look, task: Task, death: _DiedError) -> Sight:
+    """A file that is refused without being decoded: with its size, its checksum, and what the index says of it."""
+    fetched = fetch(look, task)
+    if isinstance(fetched, Sight):
+        return fetched
+    row = look.index.get(task.place)
+    index_hash = row.fingerprint(look.pseudonyms) if row else fetched.entry.index_hash
+    return Sight(refused(replace(fetched.entry, index_hash=index_hash), death.reason, death.detail))
 
 
 class _Looker:
@@ -109,18 +152,21 @@ class _Looker:
         self._is_over = False
 
     def look_at(self, look: Look, task: Task) -> Sight:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                answer = self._ask((look, task))
-            except (EOFError, OSError):
-                refusal = self._end_of_process()
-                if attempt == _ATTEMPTS or refusal.reason is Reason.TIMEOUT:
-                    return Sight(refused(_read_again(task), refusal.reason, refusal.detail))
-            else:
-                if isinstance(answer, Sight):
-                    return answer
-                raise answer
-        raise AssertionError
+        """Have the process look.
+
+        Raises:
+            _DiedError: it ended.
+            ConfigurationError: none can be started.
+        """
+        connection = self._connection or self._start()
+        try:
+            connection.send((look, task))
+            answer: Sight | BaseException = connection.recv()
+        except (EOFError, OSError):
+            raise self._end_of_process() from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def kill(self) -> None:
         """End the process, and start no other: whoever waits for its answer gets none."""
@@ -131,26 +177,16 @@ class _Looker:
     def end(self) -> None:
         """Let go of a process for whose answer nobody waits."""
         if self._process is not None:
-            self._process.kill()
             self._end_of_process()
 
-    def _ask(self, question: tuple[Look, Task]) -> Sight | BaseException:
-        connection = self._connection or self._start()
-        connection.send(question)
-        answer: Sight | BaseException = connection.recv()
-        return answer
-
     def _start(self) -> Connection:
-        """A process that has imported what it needs.
-
-        Raises:
-            ConfigurationError: there is none.
-        """
+        """A process that has imported what it needs."""
         if self._is_over:
-            raise RuntimeError("the run is over")
-        connection, theirs = Pipe()
-        with theirs:
-            try:
+            raise ConfigurationError("the run is over")
+        Path(self._scratch).mkdir(mode=0o700, exist_ok=True)
+        try:
+            connection, theirs = Pipe()
+            with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and words of ours
                     [sys.executable, "-P", "-c", _SERVE, str(theirs.fileno()), str(self._time_limit_s)],
                     pass_fds=[theirs.fileno()],
@@ -159,28 +195,36 @@ class _Looker:
                     stderr=subprocess.DEVNULL,
                     env={**os.environ, **_ONE_THREAD, "TMPDIR": self._scratch},
                 )
-            except OSError as error:
-                raise ConfigurationError(f"no process can be started to look at files ({error.strerror})") from None
+        except OSError as error:
+            raise ConfigurationError(f"no process can be started to look at files ({error.strerror})") from None
         self._connection = connection
+        if self._is_over:
+            self._process.kill()
         try:
             assert connection.recv() == _READY
         except (EOFError, OSError):
-            refusal = self._end_of_process()
-            raise ConfigurationError(f"no process can be started to look at files ({refusal.detail})") from None
+            death = self._end_of_process()
+            if death.reason is Reason.MEMORY:  # the kernel's choice, which may have been anyone
+                raise death from None
+            raise ConfigurationError(f"no process can be started to look at files ({death.detail})") from None
         return connection
 
-    def _end_of_process(self) -> RefusedError:
-        """What its end says of the file it had."""
+    def _end_of_process(self) -> _DiedError:
+        """What its end says of the file it had; what it left in its folder is deleted."""
         assert self._process is not None
         assert self._connection is not None
         self._connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE_S)
+        self._process.kill()
         code = self._process.wait()
         self._process = self._connection = None
+        shutil.rmtree(self._scratch, ignore_errors=True)
         if code == -signal.SIGALRM:
-            return RefusedError(Reason.TIMEOUT, f"{self._time_limit_s:.0f} s")
+            return _DiedError(Reason.TIMEOUT, f"{self._time_limit_s:.0f} s")
         if code == -signal.SIGKILL:  # the kernel's, where the machine's memory is full
-            return RefusedError(Reason.MEMORY)
-        return RefusedError(Reason.DECODER_CRASH, signal.Signals(-code).name if code < 0 else f"exit code {code}")
+            return _DiedError(Reason.MEMORY)
+        return _DiedError(Reason.DECODER_CRASH, signal.Signals(-code).name if code < 0 else f"exit code {code}")
 
 
 def serve(descriptor: int, time_limit_s: float) -> None:
@@ -198,7 +242,10 @@ def serve(descriptor: int, time_limit_s: float) -> None:
             except Exception as error:  # noqa: BLE001 - raised by who asked
                 answer = error
             connection.send(answer)
-    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # of one that was killed nobody else does
+    scratch = Path(os.environ["TMPDIR"])  # of a run that was killed nobody else deletes it
+    shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        scratch.parent.rmdir()
 
 
 def _in_time(look: Look, task: Task, time_limit_s: float) -> Sight:
@@ -219,7 +266,8 @@ def _in_memory(count: int) -> Path | None:
     A disk takes longer to make a file than SimpleITK to read it. None, the usual place, where there is not room enough.
     """
     place = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-    return place if place.is_dir() and shutil.disk_usage(place).free >= count * MAX_BYTES else None
+    is_ours = place.is_dir() and os.access(place, os.W_OK)
+    return place if is_ours and shutil.disk_usage(place).free >= count * MAX_BYTES else None
 
 
 def _limit_memory() -> None:
@@ -229,15 +277,3 @@ def _limit_memory() -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         wanted = now + _MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
-def _read_again(task: Task) -> Entry:
-    """The entry with what its bytes tell without being decoded: its size and its checksum."""
-    with contextlib.suppress(RefusedError):
-        content = read(task.root, task.entry.path) if task.content is None else task.content
-        return replace(
-            task.entry,
-            size_bytes=task.entry.size_bytes or len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
-    return task.entry

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -93,6 +94,11 @@ class Sight:
     """The image_key of what a segmentation says it was drawn on."""
     author: str = ""
     """A segmentation's reader, as a keyed hash."""
+
+
+def look_here(look: Look, tasks: Iterable[Task]) -> Iterator[Sight]:
+    """In this process, one file after the other: what a decoder does to its process, it does to this one."""
+    return map(partial(look_at, look), tasks)
 
 
 def look_at(look: Look, task: Task) -> Sight:

@@ -10,6 +10,7 @@ import io
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,9 +146,7 @@ def _read_volume(content: bytes, suffix: str) -> LabelImage:
     if _DETACHED.search(content[:65_536].split(b"\n\n", 1)[0]):
         raise RefusedError(Reason.MASK_UNREADABLE, "pixels in another file")
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"mask{suffix}"
-        path.write_bytes(content)
+    with _scratch_file(content, suffix) as path:
         reader = SimpleITK.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
@@ -167,6 +166,22 @@ def _read_volume(content: bytes, suffix: str) -> LabelImage:
     if segments > _MAX_SEGMENTS:
         raise RefusedError(Reason.MASK_UNREADABLE, f"{segments} different values")
     return LabelImage(layers, _offset(picture) if suffix == ".seg.nrrd" else None)
+
+
+@contextmanager
+def _scratch_file(content: bytes, suffix: str) -> Iterator[Path]:
+    """A private copy on the disk.
+
+    Raises:
+        RefusedError: there is no room; that says nothing of the mask, which is looked at again.
+    """
+    with ExitStack() as stack:
+        try:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"mask{suffix}"
+            path.write_bytes(content)
+        except OSError:
+            raise RefusedError(Reason.IO_ERROR, "no room for a copy") from None
+        yield path
 
 
 def _whole(values: np.ndarray) -> np.ndarray:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from clnm.store.tables import rows
 if TYPE_CHECKING:
     import pandas as pd
 
-_PUBLISHED_TOGETHER_BYTES = 256_000_000
+_TOGETHER_BYTES = 256_000_000
 """Of staged files, some 20,000 ROIs: less than a night of many hospitals, and a few gigabytes as rows at most."""
 _ASKED_AT_A_TIME = 2
 _UNJUDGED = {
@@ -56,35 +55,13 @@ def check(run: Run) -> None:
     rows of every center, or none. Only a night whose rows would fill the memory is published in several steps.
     A run that looks back leaves a batch alone that has rows of later.
     """
-    for portion in _portions(run, list(_judged(run))):
+    judged = [_judged(run, centers) for centers in _portions(run.installation.store, _to_judge(run))]
+    for portion in judged:
         for batch in _commit(run, portion):
             counts = {"expectations": len(batch.results), "findings": len(batch.failed)}
             run.count("check", batch.center, {"verdict": batch.verdict.value, **counts})
             if batch.verdict is GateVerdict.HOLD:
                 run.complain(_held(batch))
-
-
-def _judged(run: Run) -> Iterator[Judged]:
-    """Each batch to be judged; one that cannot be read is a complaint, and stays staged.
-
-    The library looks at one summary while the next ones are asked for: to plan a question over 1,500 columns takes one
-    core longer than to answer it.
-    """
-    from clnm.quality.suites import run_suite
-
-    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
-        asked = [
-            (center, [(suite, pool.submit(_summary, run.store, suite, center)) for suite in _suites(run.store, center)])
-            for center in _to_judge(run)
-        ]
-        for center, summaries in asked:
-            try:
-                found = [run_suite(suite, summary.result(), center) for suite, summary in summaries]
-            except UserError as error:
-                run.complain(error)
-                continue
-            results = list(itertools.chain.from_iterable(found))
-            yield Judged(center, results, judge(results))
 
 
 def _to_judge(run: Run) -> Iterator[str]:
@@ -99,24 +76,35 @@ def _to_judge(run: Run) -> Iterator[str]:
             yield center
 
 
-def _portions(run: Run, judged: Sequence[Judged]) -> Iterator[list[Judged]]:
-    """What is committed at a time: a commit holds all rows that it publishes in memory."""
-    portion: list[Judged] = []
+def _portions(store: Store, centers: Iterable[str]) -> Iterator[list[str]]:
+    """Centers whose rows are looked at, and then published, at a time: both hold them in memory."""
+    portion: list[str] = []
     held_bytes = 0
-    for batch in judged:
-        size = 0 if batch.verdict is GateVerdict.HOLD else run.installation.store.staged_bytes(batch.center)
-        if portion and held_bytes + size > _PUBLISHED_TOGETHER_BYTES:
+    for center in centers:
+        size = store.staged_bytes(center)
+        if portion and held_bytes + size > _TOGETHER_BYTES:
             yield portion
             portion, held_bytes = [], 0
-        portion.append(batch)
+        portion.append(center)
         held_bytes += size
     if portion:
         yield portion
 
 
+def _judged(run: Run, centers: Sequence[str]) -> list[Judged]:
+    """Their batches; where they cannot be read that is a complaint, and they stay staged."""
+    try:
+        found = look_at(run.store, centers)
+    except UserError as error:
+        run.complain(error)
+        return []
+    return [Judged(center, results, judge(results)) for center, results in found.items()]
+
+
 def _commit(run: Run, portion: Sequence[Judged]) -> list[Judged]:
     """Record what was found and publish what passed; says of whom. A damaged batch keeps back itself alone."""
     results = [result for batch in portion for result in batch.results]
+    before = run.installation.store.manifest().seq
     try:
         with run.commit() as commit:
             commit.append("check_results", rows("check_results", [asdict(result) for result in results]))
@@ -124,6 +112,9 @@ def _commit(run: Run, portion: Sequence[Judged]) -> list[Judged]:
                 if batch.verdict is not GateVerdict.HOLD:
                     commit.publish(batch.center)
     except StoreError as error:
+        if run.installation.store.manifest().seq != before:  # it was published; what came after it failed
+            run.complain(error)
+            return list(portion)
         if len(portion) > 1:
             return [batch for alone in portion for batch in _commit(run, [alone])]
         run.complain(StoreError(f"center {portion[0].center}: {error}"))
@@ -139,15 +130,21 @@ def _held(batch: Judged) -> BatchHeldError:
     )
 
 
-def look_at(store: Store, center: str) -> list[CheckResult]:
-    """What the suites say of `center`'s staged rows, table by table."""
-    from clnm.quality.suites import run_suite
+def look_at(store: Store, centers: Sequence[str]) -> dict[str, list[CheckResult]]:
+    """What the suites say of some centers' staged rows, table by table.
 
-    return [
-        result
-        for suite in _suites(store, center)
-        for result in run_suite(suite, _summary(store, suite, center), center)
-    ]
+    Each question is asked once for all of them, two at a time and while the library looks at the answers of others: to
+    plan one over 1,500 columns takes one core longer than to answer it.
+    """
+    from clnm.quality.suites import read_suites, run_suite
+
+    results: dict[str, list[CheckResult]] = {center: [] for center in centers}
+    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
+        asked = [(suite, pool.submit(_summaries, store, suite, centers)) for suite in read_suites()]
+        for suite, summaries in asked:
+            for center, frame in summaries.result().items():
+                results[center] += run_suite(suite, frame, center)
+    return results
 
 
 def write_docs(config: Path, directory: Path) -> dict[str, Any]:
@@ -166,34 +163,33 @@ def write_docs(config: Path, directory: Path) -> dict[str, Any]:
     make_folder(directory)
     manifest = store.manifest()
     tables = [
-        StagedTable(center, suite, _summary(store, suite, center))
-        for center in sorted(manifest.staged)
-        for suite in _suites(store, center)
+        StagedTable(center, suite, frame)
+        for suite in read_suites()
+        for center, frame in _summaries(store, suite, sorted(manifest.staged)).items()
     ]
     pages = render_site(read_suites(), tables, state=manifest.seq, as_of=datetime.now(UTC))
     write_site(pages, directory)
     return {"index": str(directory / "index.html"), "pages": len(pages), "tables": len(tables)}
 
 
-def _suites(store: Store, center: str) -> list[Suite]:
-    """The suites whose table has staged rows of `center`."""
-    from clnm.quality.suites import read_suites
-
-    staged = store.manifest().staged.get(center, {})
-    return [suite for suite in read_suites() if suite.name in staged]
-
-
 def _staged(store: Store, center: str) -> int:
     return sum(row["rows"] for row in store.run_query("staged_rows", center=center))
 
 
-def _summary(store: Store, suite: Suite, center: str) -> pd.DataFrame:
-    """What a suite is run over."""
-    more = {"features": store.staged_features(center)} if suite.name == "radiomics" else {}
-    frame = store.summary(suite.query, center=center, **more)
+def _summaries(store: Store, suite: Suite, centers: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """What a suite is run over, by center; of those with staged rows of its table."""
+    staged = store.manifest().staged
+    mine = [center for center in centers if suite.name in staged.get(center, {})]
+    if not mine:
+        return {}
+    more = {}
+    if suite.name == "radiomics":
+        more["features"] = [f"{center}:{name}" for center in mine for name in store.staged_features(center)]
+    frame = store.summary(suite.query, centers=mine, **more)
     if suite.name == "clinical":  # a variable that is no longer asked for comes empty, and is not missed
         frame = frame[frame["variable"].isin([*store.clinical_variables, "all_rows"])]
-    return frame
+    parts = dict(iter(frame.groupby("center")))
+    return {center: parts[center].drop(columns="center").reset_index(drop=True) for center in mine if center in parts}
 
 
 def held_batches(config: Path) -> list[dict[str, Any]]:
@@ -223,7 +219,7 @@ def decide(config: Path, center: str, *, release: bool, who: str, why: str) -> d
         staged = store.manifest().staged
         if center not in staged:
             raise UserError(f"nothing is held for center {center!r}; {nearest(center, staged)}")
-        if release and not _is_judged(store, center):
+        if release and center in run.centers and not _is_judged(store, center):
             raise UserError(
                 f"center {center}: some of its rows came after its last check, and nobody has seen what is wrong with "
                 "them; run `clnm check`, then `clnm check show`"

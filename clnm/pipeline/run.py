@@ -92,6 +92,7 @@ class Run:
         """The run's one Dask cluster, opened at the first call."""
         if self._cluster is None:
             self.expect_work()
+            self._end_lookers()
             if self.command == _NIGHTLY:  # the gate follows; its library is read while workers read theirs
                 from clnm.quality.suites import read_suites
 
@@ -107,8 +108,15 @@ class Run:
     def lookers(self) -> Lookers:
         """The run's one set of processes that look at files."""
         if self._lookers is None:
-            self._lookers = self.stack.enter_context(Lookers(self.installation.workers))
+            self._lookers = Lookers(self.installation.workers)
+            self.stack.callback(self._end_lookers)
         return self._lookers
+
+    def _end_lookers(self) -> None:
+        """They are not needed where workers are, and hold the lists of archives."""
+        if self._lookers is not None:
+            self._lookers.end()
+            self._lookers = None
 
     def expect_work(self) -> None:
         """There will be something for workers: what they import is read while this process goes on."""

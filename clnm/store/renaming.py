@@ -92,10 +92,10 @@ def _renamed_staged(root: Path, before: Manifest, names: Mapping[str, str]) -> d
     for old, new in names.items():
         for relation, paths in before.staged.get(old, {}).items():
             places = []
-            for number, path in enumerate(paths):
+            for path in paths:
                 content = _under_new_names(read_staged(root, relation, [path]), names)
                 file = as_file(relation, new, content)
-                places.append(file.path(f"{before.seq + 1:08d}-{number:03d}"))
+                places.append(file.path(Path(path).stem))  # which tells when it was staged: what was judged stays so
                 file.write(root / places[-1])
             staged[new][relation] = tuple(places)
     return staged

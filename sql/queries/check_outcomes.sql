@@ -1,4 +1,4 @@
--- Grain: one row per staged answer of a center
+-- Grain: one row per staged answer of some centers
 -- Reads: staged
 -- The commoner answer of a batch is held against the center's history (20 answers at least) only where all answers are
 -- the same, or where the two have changed places: more of one kind of patient is drift, and no fault of the table.
@@ -13,16 +13,19 @@ WITH answers AS (
 
 sums AS (
     SELECT
+        center,
         count(*) FILTER (WHERE commit_seq IS NULL) AS answers,
         count(*) FILTER (WHERE commit_seq IS NULL AND value) AS positive,
         count(*) FILTER (WHERE commit_seq IS NOT NULL) AS answers_before,
         count(*) FILTER (WHERE commit_seq IS NOT NULL AND value) AS positive_before
     FROM raw_outcomes
-    WHERE center = $center
+    WHERE list_contains($centers::VARCHAR[], center)
+    GROUP BY center
 ),
 
 commoner AS (
     SELECT
+        center,
         answers,
         answers_before,
         if(2 * positive >= answers, positive, answers - positive) AS same,
@@ -39,6 +42,7 @@ suspect AS (
 )
 
 SELECT
+    outcomes.center,
     date_diff('second', now(), outcomes.known_at) / 86400.0 AS days_ahead,
     answers.answers_of_patient,
     if(suspect.is_suspect, suspect.same, NULL) AS same_answer_count,
@@ -50,5 +54,5 @@ INNER JOIN answers
     ON
         outcomes.patient_key = answers.patient_key
         AND outcomes.study_key IS NOT DISTINCT FROM answers.study_key
-CROSS JOIN suspect
-WHERE outcomes.center = $center AND outcomes.commit_seq IS NULL
+INNER JOIN suspect ON outcomes.center = suspect.center
+WHERE outcomes.commit_seq IS NULL

@@ -1,4 +1,4 @@
--- Grain: one row per staged ROI of a center
+-- Grain: one row per staged ROI of some centers
 -- Reads: staged
 -- What is not a number counts as infinite: an expectation passes over it in silence. Shares are compared with those of
 -- the center's published ROIs and one bad one in a hundred beside them, so that a new center has something to go by.
@@ -78,11 +78,12 @@ own AS (
             AND known.energy = same_pixels.energy
             AND known.skewness = same_pixels.skewness
             AND known.area_px = same_pixels.area_px
-    WHERE known.center = $center
+    WHERE list_contains($centers::VARCHAR[], known.center)
 ),
 
 shares AS (
     SELECT
+        center,
         count(*) FILTER (WHERE is_staged) AS rois,
         count(*) FILTER (WHERE NOT is_staged) + 100 AS rois_before,
         count(*) FILTER (WHERE is_staged AND is_blank) AS blank,
@@ -92,9 +93,11 @@ shares AS (
         count(*) FILTER (WHERE is_staged AND is_repeated) AS repeated,
         count(*) FILTER (WHERE NOT is_staged AND is_repeated) + 1 AS repeated_before
     FROM own
+    GROUP BY center
 )
 
 SELECT
+    own.center,
     own.area_px,
     if(isnan(own.area_mm2), 'infinity'::DOUBLE, own.area_mm2) AS area_mm2,
     own.area_px / (images.rows_px * images.columns_px) AS image_fraction,
@@ -113,6 +116,6 @@ SELECT
     shares.repeated_before AS repeated_mask_count_before,
     shares.rois_before AS repeated_mask_of_before
 FROM own
-CROSS JOIN shares
+INNER JOIN shares ON own.center = shares.center
 LEFT JOIN images ON own.image_key = images.image_key
 WHERE own.is_staged

@@ -66,7 +66,7 @@ def test_what_passes_is_published_in_one_step(staged, tmp_path):
 def test_a_night_too_large_for_one_step_is_published_center_by_center(staged, tmp_path, monkeypatch):
     shutil.copytree(staged.parent, tmp_path / "copy")
     config = tmp_path / "copy" / "clnm.toml"
-    monkeypatch.setattr("clnm.pipeline.check._PUBLISHED_TOGETHER_BYTES", 1)
+    monkeypatch.setattr("clnm.pipeline.check._TOGETHER_BYTES", 1)
     pipeline.run_stage(config, "check")
     assert answers(config, "SELECT count(DISTINCT commit_seq), count(DISTINCT center) FROM rois") == [(4, 4)]
 

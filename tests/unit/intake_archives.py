@@ -11,8 +11,9 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
-from clnm.archive.intake import CenterArchive, look_here, take_in
+from clnm.archive.intake import CenterArchive, take_in
 from clnm.archive.ledger import Ledger
+from clnm.archive.looking import look_here
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.tables import TableFormat
 from clnm.entities import ClinicalVariable, Role, VariableKind

@@ -34,7 +34,7 @@ CENTER = "C1"
 
 def check(store, center=CENTER):
     """What the pipeline's check does, up to its verdict."""
-    results = look_at(store, center)
+    results = look_at(store, [center])[center]
     return judge(results), [result for result in results if not result.is_success]
 
 
@@ -266,13 +266,13 @@ def test_clean_rows_of_many_kinds_pass(store):
     with open_writer(store) as writer, writer.commit(LINEAGE) as batch:
         for relation, parts in tables.items():
             batch.stage(relation, CENTER, pa.concat_tables(parts))
-    found = look_at(store, CENTER)
+    found = look_at(store, [CENTER])[CENTER]
     assert len(found) == sum(len(suite.expectations) for suite in suites)
     assert [result for result in found if not result.is_success] == []
 
 
 def judged(store):
-    return judge(look_at(store, CENTER))
+    return judge(look_at(store, [CENTER])[CENTER])
 
 
 def test_a_feature_that_is_no_longer_asked_for_is_not_missed(tmp_path):
