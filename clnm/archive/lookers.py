@@ -116,7 +116,7 @@ class Lookers:
 
     @contextlib.contextmanager
     def _all_others(self) -> Iterator[_Looker]:
-        """One looker while no other is at work: its death is its file's doing, and not a neighbour's that took all memory.
+        """One looker while no other is at work: its death is its file's doing, not a neighbour's that took all memory.
 
         Nobody waits for this with a looker in hand.
         """

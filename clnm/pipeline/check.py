@@ -142,8 +142,8 @@ def look_at(store: Store, centers: Sequence[str]) -> dict[str, list[CheckResult]
     with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
         asked = [(suite, pool.submit(_summaries, store, suite, centers)) for suite in read_suites()]
         for suite, summaries in asked:
-            for center, frame in summaries.result().items():
-                results[center] += run_suite(suite, frame, center)
+            for center, found in run_suite(suite, summaries.result()).items():
+                results[center] += found
     return results
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _AT_MOST_NAMED = 5
+_ROW_BY_ROW = "expect_column_values_"
+"""How the library's expectations begin that judge each row by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,39 @@ def parse_suite(name: str, text: str) -> Suite:
     return suite
 
 
-def run_suite(suite: Suite, frame: pd.DataFrame, center: str) -> list[CheckResult]:
-    """The suite's results over one center's summary. An empty summary holds nothing against anyone."""
-    if frame.empty or not suite.expectations:
-        return []
-    return read_outcome(suite, validate(suite, frame), center)
+def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> dict[str, list[CheckResult]]:
+    """The suite's results over the summaries of some centers. An empty summary holds nothing against anyone.
+
+    Great Expectations takes as long for one summary as for many at once. Where every expectation looks at row after row
+    and all rows of all centers hold, the rows of each center do; else each summary is looked at by itself.
+    """
+    import pandas as pd
+
+    filled = {center: frame for center, frame in frames.items() if not frame.empty}
+    if len(filled) > 1 and all(map(_looks_at_each_row, suite.expectations)):
+        together = validate(suite, pd.concat(list(filled.values()), ignore_index=True))
+        if all(result.success for result in together.results):
+            return {
+                center: [_held(suite, center, expectation, len(frame)) for expectation in suite.expectations]
+                for center, frame in filled.items()
+            }
+    return {center: read_outcome(suite, validate(suite, frame), center) for center, frame in filled.items()}
+
+
+def _looks_at_each_row(expectation: Mapping[str, Any]) -> bool:
+    return expectation["type"].startswith(_ROW_BY_ROW) and "mostly" not in expectation["kwargs"]
+
+
+def _held(suite: Suite, center: str, expectation: Mapping[str, Any], rows: int) -> CheckResult:
+    return CheckResult(
+        relation=suite.name,
+        center=center,
+        expectation=_title(expectation),
+        severity=Severity(expectation["severity"]),
+        is_success=True,
+        observed=json.dumps({"element_count": rows, "unexpected_count": 0}),
+        reason=expectation["meta"]["reason"],
+    )
 
 
 def validate(suite: Suite, frame: pd.DataFrame) -> Any:

@@ -5,6 +5,7 @@ import shutil
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -29,6 +30,19 @@ from tests.store_rows import (
 )
 
 pytestmark = pytest.mark.long
+
+
+def _below(column, most):
+    kwargs = {"column": column, "max_value": most}
+    return {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": kwargs,
+        "severity": "critical",
+        "meta": {"reason": "a bound"},
+    }
+
+
+BELOW_TEN, BELOW_ONE = _below("y", 10.0), _below("z", 1.0)
 CENTER = "C1"
 
 
@@ -472,11 +486,10 @@ def test_a_file_that_would_check_nothing_is_refused_by_name(text, sentence):
 
 
 def test_an_expectation_on_a_column_that_is_not_there_is_refused_and_not_passed():
-    import pandas as pd
 
     suite = parse_suite("mine", suite_text())
     with pytest.raises(ConfigurationError, match="cannot be computed"):
-        run_suite(suite, pd.DataFrame({"y": [1.0]}), CENTER)
+        run_suite(suite, {CENTER: pd.DataFrame({"y": [1.0]})})
 
 
 @pytest.mark.parametrize(
@@ -494,3 +507,16 @@ def test_the_gravest_finding_decides(failed, verdict):
     ]
     fine = CheckResult("rois", CENTER, "e", Severity.CRITICAL, is_success=True, observed="", reason="r")
     assert judge([*results, fine]) is verdict
+
+
+@pytest.mark.parametrize(("worst", "held"), [(10.0, []), (11.0, ["C2"]), (None, [])])
+def test_centers_judged_together_get_what_each_gets_alone(worst, held):
+    suite = parse_suite("rois", json.dumps({"meta": {"query": "check_rois"}, "expectations": [BELOW_TEN, BELOW_ONE]}))
+    frames = {
+        "C1": pd.DataFrame({"y": [1.0, 2.0, 3.0], "z": [0.0, None, 1.0]}),
+        "C2": pd.DataFrame({"y": [1.0, worst], "z": [None, None]}, dtype=float),
+        "C3": pd.DataFrame({"y": [], "z": []}, dtype=float),
+    }
+    together = run_suite(suite, frames)
+    assert together == {center: run_suite(suite, {center: frames[center]})[center] for center in ("C1", "C2")}
+    assert [center for center, results in together.items() if not all(r.is_success for r in results)] == held
