@@ -23,7 +23,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Self
 
@@ -50,8 +50,8 @@ class Lookers:
 
     def __init__(self, count: int, *, time_limit_s: float = TIME_LIMIT_S) -> None:
         self._threads = ThreadPoolExecutor(count)
-        self._scratch = TemporaryDirectory(prefix="clnm-", dir=_in_memory(count))
-        self._all = [_Looker(time_limit_s, f"{self._scratch.name}/{number}") for number in range(count)]
+        place = _in_memory(count)
+        self._all = [_Looker(time_limit_s, place) for _ in range(count)]
         self._alone = threading.Lock()
         self._idle: SimpleQueue[_Looker] = SimpleQueue()
         for looker in self._all:
@@ -73,7 +73,6 @@ class Lookers:
         self._threads.shutdown()
         for looker in self._all:
             looker.end()
-        self._scratch.cleanup()
 
     def map(self, look: Look, tasks: Iterable[Task]) -> Iterator[Sight]:
         """A look at each file, in the order of the tasks; all of them are handed out at once.
@@ -145,8 +144,8 @@ def _condemned(look: Look, task: Task, death: _DiedError) -> Sight:
 class _Looker:
     """One process at a time; the next one is started when a file has ended it."""
 
-    def __init__(self, time_limit_s: float, scratch: str) -> None:
-        self._time_limit_s, self._scratch = time_limit_s, scratch
+    def __init__(self, time_limit_s: float, place: Path | None) -> None:
+        self._time_limit_s, self._place, self._scratch = time_limit_s, place, ""
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._is_over = False
@@ -183,8 +182,8 @@ class _Looker:
         """A process that has imported what it needs."""
         if self._is_over:
             raise ConfigurationError("the run is over")
-        Path(self._scratch).mkdir(mode=0o700, exist_ok=True)
         try:
+            self._scratch = mkdtemp(prefix="clnm-", dir=self._place)
             connection, theirs = Pipe()
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and words of ours
@@ -196,6 +195,7 @@ class _Looker:
                     env={**os.environ, **_ONE_THREAD, "TMPDIR": self._scratch},
                 )
         except OSError as error:
+            shutil.rmtree(self._scratch, ignore_errors=True)
             raise ConfigurationError(f"no process can be started to look at files ({error.strerror})") from None
         self._connection = connection
         if self._is_over:
@@ -242,10 +242,7 @@ def serve(descriptor: int, time_limit_s: float) -> None:
             except Exception as error:  # noqa: BLE001 - raised by who asked
                 answer = error
             connection.send(answer)
-    scratch = Path(os.environ["TMPDIR"])  # of a run that was killed nobody else deletes it
-    shutil.rmtree(scratch, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        scratch.parent.rmdir()
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # of a run that was killed nobody else deletes it
 
 
 def _in_time(look: Look, task: Task, time_limit_s: float) -> Sight:
