@@ -1,4 +1,4 @@
-"""Embeddings a second on one core, beside the network's arithmetic and what this machine's matrix product reaches.
+"""Embeddings a second, on one core and on a CUDA device where there is one, beside what a matrix product reaches.
 
 Run: python bench/embedding.py [backbone ...]   (default: all)
 
@@ -25,22 +25,31 @@ from clnm.features.deep import embed
 from clnm.features.networks import BACKBONES, as_input, build, load_network, save_weights
 from clnm.features.program import write_program
 
-ROUNDS, BATCH = 7, 16
+ROUNDS = 7
+CROPS = {"cpu": 16, "cuda": 512}
+SIDE = {"cpu": 1024, "cuda": 8192}
+"""Of the matrices whose product says what the device can do."""
 
 
 def main() -> None:
     torch.set_num_threads(1)
     names = ("torch", "monai", "numpy")
     print(", ".join(f"{name} {version(name)}" for name in names) + f", Python {sys.version.split()[0]}; one thread")
-    peak = matrix_product()
-    print(f"matrix product 1024 x 1024 in float32: {peak / 1e9:.0f} GFLOP/s; crops {SIZE_PX} x {SIZE_PX}\n")
-    print("backbone         length  GFLOP  images/s alone  in 16s   of the product  bf16 in 16s  bf16 cosine distance")
-    for backbone in sys.argv[1:] or BACKBONES:
-        measure(backbone, peak)
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        peak = matrix_product(device)
+        print(
+            f"\n{torch.cuda.get_device_name() if device == 'cuda' else 'one core'}: matrix product {SIDE[device]} x "
+            f"{SIDE[device]} in float32 {peak / 1e9:.0f} GFLOP/s; crops {SIZE_PX} x {SIZE_PX}\n\n"
+            f"backbone         length  GFLOP  images/s alone  {CROPS[device]:3} together  of the product  in bf16  "
+            "bf16 cosine distance" + "  of the cpu's" * (device == "cuda")
+        )
+        for backbone in sys.argv[1:] or BACKBONES:
+            measure(backbone, peak, device)
 
 
-def measure(backbone: str, peak: float) -> None:
-    crops = np.random.default_rng(0).random((BATCH, SIZE_PX, SIZE_PX), dtype=np.float32)
+def measure(backbone: str, peak: float, device: str) -> None:
+    count = CROPS[device]
+    crops = np.random.default_rng(0).random((count, SIZE_PX, SIZE_PX), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         torch.manual_seed(0)
@@ -54,34 +63,43 @@ def measure(backbone: str, peak: float) -> None:
             for precision in ("float32", "bfloat16")
         )
         alone, together, halved = interleaved(
-            lambda: embed(crops[:1], exact, device="cpu"),
-            lambda: embed(crops, exact, device="cpu"),
-            lambda: embed(crops, rounded, device="cpu"),
+            lambda: embed(crops[:1], exact, device=device),
+            lambda: embed(crops, exact, device=device),
+            lambda: embed(crops, rounded, device=device),
+            clock=CLOCKS[device],
         )
-        distance = cosine_distance(embed(crops, exact, device="cpu"), embed(crops, rounded, device="cpu"))
-    rate, of_product = BATCH / together, BATCH / together * flop / peak
+        found = embed(crops, exact, device=device)
+        distances = [cosine_distance(found, embed(crops, rounded, device=device))]
+        if device != "cpu":
+            distances.append(cosine_distance(found[:16], embed(crops[:16], exact, device="cpu")))
+    rate, of_product = count / together, count / together * flop / peak
     print(
-        f"{backbone:16} {BACKBONES[backbone]:6} {flop / 1e9:6.1f} {1 / alone:15.1f} {rate:7.1f} {of_product:15.0%}"
-        f" {BATCH / halved:12.1f} {distance:21.1e}"
+        f"{backbone:16} {BACKBONES[backbone]:6} {flop / 1e9:6.1f} {1 / alone:15.1f} {rate:13.1f} {of_product:15.0%}"
+        f" {count / halved:8.1f} {distances[0]:21.1e}" + "".join(f" {distance:13.1e}" for distance in distances[1:])
     )
 
 
-def matrix_product() -> float:
+def matrix_product(device: str) -> float:
     """FLOP a second."""
-    left, right = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    [seconds] = interleaved(lambda: left @ right)
-    return 2 * 1024**3 / seconds
+    side = SIDE[device]
+    left, right = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
+    [seconds] = interleaved(lambda: float((left @ right)[0, 0]), clock=CLOCKS[device])
+    return 2 * side**3 / seconds
 
 
-def interleaved(*calls) -> list[float]:
-    """Median CPU seconds of each, turn by turn."""
+CLOCKS = {"cpu": time.process_time, "cuda": time.perf_counter}
+"""Processor seconds where the processor works, seconds where it waits for a device."""
+
+
+def interleaved(*calls, clock) -> list[float]:
+    """Median seconds of each, turn by turn."""
     spent = [[] for _ in calls]
     for number in range(ROUNDS + 1):
         for seconds, call in zip(spent, calls, strict=True):
-            began = time.process_time()
+            began = clock()
             call()
             if number:
-                seconds.append(time.process_time() - began)
+                seconds.append(clock() - began)
     return [float(np.median(seconds)) for seconds in spent]
 
 

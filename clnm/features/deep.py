@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from clnm.features.networks import as_input
+from clnm.features.networks import as_input, device_here
 from clnm.features.program import BATCH, load_program
 
 
-def embed(crops: np.ndarray, program: Path, *, device: str = "auto") -> np.ndarray:
+def embed(crops: np.ndarray, program: Path, *, device: str | None = None) -> np.ndarray:
     """The embeddings of some crops.
 
     Args:
         crops: (N, S, S) float32 in [0, 1].
         program: what `write_program` wrote.
-        device: cpu, cuda, or auto (cuda where there is one).
+        device: cpu or cuda; left out, cuda where there is one, and the processor where its memory is full: workers
+            share it, and others may too.
 
     Returns:
         (N, D) float32. Batch normalisation uses its stored statistics and batches are filled up to one size, so a
@@ -24,10 +25,20 @@ def embed(crops: np.ndarray, program: Path, *, device: str = "auto") -> np.ndarr
     """
     import torch
 
-    place = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    network = load_program(program, place)
+    try:
+        return _embed(crops, program, device or device_here())
+    except torch.OutOfMemoryError:
+        if device is not None:
+            raise
+        return _embed(crops, program, "cpu")
+
+
+def _embed(crops: np.ndarray, program: Path, device: str) -> np.ndarray:
+    import torch
+
+    network = load_program(program, device)
     with torch.inference_mode():
-        vectors = [network(as_input(batch).to(place)).cpu().numpy() for batch in _batches(crops)]
+        vectors = [network(as_input(batch).to(device)).cpu().numpy() for batch in _batches(crops)]
     return np.concatenate(vectors).astype(np.float32)[: len(crops)]
 
 

@@ -33,6 +33,13 @@ def as_input(crops: np.ndarray) -> Any:
     return tensor[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
+def device_here() -> str:
+    """Cuda where there is such a device, else cpu."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def build(backbone: str, *, has_shortcut_biases: bool = False) -> Any:
     """A network from (N, 3, S, S) to (N, D): global average pooled features, no classifier.
 

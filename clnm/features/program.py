@@ -77,6 +77,7 @@ def load_program(path: Path, device: str) -> Callable[[torch.Tensor], torch.Tens
 
     torch.set_num_threads(1)  # one worker, one core; with more, additions come in another order
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # three digits are not enough
+    torch.backends.cudnn.deterministic = True
     steps, tensors = _read(path)
     return functools.partial(_run, steps, {name: _placed(tensor, device) for name, tensor in tensors.items()})
 
