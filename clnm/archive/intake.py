@@ -10,7 +10,6 @@ import itertools
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,10 +20,11 @@ from clnm.archive.emitting import TableRows, changes, file_asides, table_asides,
 from clnm.archive.ledger import Entry, Kind, Ledger
 from clnm.archive.likening import likeness_asides
 from clnm.archive.links import seal
-from clnm.archive.looking import Look, Sight, Task, look_here, refused
+from clnm.archive.looking import look_here, refused
 from clnm.archive.planning import Plan, make_plan, tasks_of
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.settling import Settling
+from clnm.archive.sights import Look, Sight, Task
 from clnm.archive.sources import is_to_fetch
 from clnm.archive.tables import Sheet, demand_columns, hint, read_sheet
 from clnm.entities import (
@@ -40,16 +40,15 @@ from clnm.entities import (
     SetAside,
 )
 from clnm.errors import ConfigurationError
+from clnm.imaging import cache
 
 __all__ = ["CenterArchive", "Intake", "take_in"]
 
 LookAtAll = Callable[[Look, Iterable[Task]], Iterable[Sight]]
 _PORTION = 32
 _PORTION_BYTES = 128_000_000
-"""Files (and bytes) looked at before their pixels are kept and let go, while the next ones are looked at: memory does
-not grow with the archive."""
-_DISK_THREADS = 4
-"""Each file of pixels is synced, which is waiting."""
+"""Files (and bytes) looked at before it is decided about them, while the next ones are looked at: memory does not grow
+with the archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +114,13 @@ def take_in(
             f"center {center.name}: its dates were taken in with [pseudonyms] shift_dates = {was}; set it back, "
             "or take everything in again in a new store"
         )
-    with warnings.catch_warnings(), ThreadPoolExecutor(_DISK_THREADS) as disk:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what parsers warn of quotes what they read
         sheets, digest = _read_tables(center, variables, outcome)
         is_told = digest == known.tables_digest
         plan = make_plan(center, known, sheets.get("index"), pseudonyms, seen_at, is_index_news=not is_told)
         tasks = list(_ration(plan, max_fetched))
-        settling = Settling(center.name, pseudonyms, pixels, seen_at, known, plan.before, disk)
+        settling = Settling(center.name, pseudonyms, pixels, seen_at, known, plan.before)
         settling.settle_gone(plan.gone)
         look = Look(
             center=center.name,
@@ -131,14 +130,18 @@ def take_in(
             masks=plan.masks_by_stem,
             max_still_copying_ns=int(settle_seconds * 1e9),
             now_ns=now_ns,
+            pixels=pixels,
         )
+        cache.drop_waiting(pixels)  # of a run that was killed
         _look_and_settle(look, replace(plan, tasks=tasks), settling, look_at_all)
+        cache.drop_waiting(pixels)
         told = TableRows(center.name, pseudonyms, seen_at, known.emitted)
         if is_told and not settling.images:  # a new image can uncover what its patient's missing image hid
             told.patients, told.asides = set(known.patients), table_asides(known.asides)
             told.said = set(known.emitted)
         else:
             _tell(told, sheets, variables, outcome, plan)
+        cache.sync(pixels)
         sealed = _seal(known, {**told.raw_ids, **settling.patients}, link_half)
     known = replace(known, links={**known.links, **sealed})
     return replace(_result(center, known, settling, told, digest), is_whole=tasks == plan.tasks)
@@ -183,7 +186,6 @@ def _look_and_settle(look: Look, plan: Plan, settling: Settling, look_at_all: Lo
     segmentations = []
     with closing(_looked_at(look, plan.tasks, look_at_all)) as seen:
         for portion, sights in seen:
-            settling.wait_for_disk()
             settling.settle_files([sight for sight in sights if sight.entry.kind is not Kind.MASK])
             segmentations += [
                 replace(task, entry=replace(task.entry, kind=Kind.MASK))
@@ -196,9 +198,7 @@ def _look_and_settle(look: Look, plan: Plan, settling: Settling, look_at_all: Lo
     settling.before = {**settling.before, **{task.entry.file_key: task.entry for task in again}}
     with closing(_looked_at(look, [*mask_tasks, *(plan.fresh(task) for task in again)], look_at_all)) as seen:
         for _, sights in seen:
-            settling.wait_for_disk()
             settling.settle_masks(sights, plan.masks_of)
-    settling.wait_for_disk()
 
 
 def _looked_at(look: Look, tasks: Sequence[Task], look_at_all: LookAtAll) -> Generator[tuple[list[Task], list[Sight]]]:

@@ -27,7 +27,8 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Self
 
-from clnm.archive.looking import Look, Sight, Task, fetch, look_at, refused
+from clnm.archive.looking import fetch, look_at, put_by, refused
+from clnm.archive.sights import Look, Sight, Task
 from clnm.archive.walk import MAX_BYTES
 from clnm.entities import Reason
 from clnm.errors import ConfigurationError
@@ -89,7 +90,7 @@ class Lookers:
         own = look.of(task)
         of_servers = [root for masks in own.masks.values() for root, _ in masks if not isinstance(root, Path)]
         if task.entry.reason or of_servers:  # nothing to decode; or masks that only this process can ask for
-            return look_at(look, task)
+            return put_by(look, look_at(look, task))
         if not isinstance(task.root, Path):
             fetched = fetch(look, task)
             if isinstance(fetched, Sight):
@@ -238,7 +239,7 @@ def serve(descriptor: int, time_limit_s: float) -> None:
         while True:
             look, task = connection.recv()
             try:
-                answer: Sight | BaseException = _in_time(look, task, time_limit_s)
+                answer: Sight | BaseException = put_by(look, _in_time(look, task, time_limit_s))
             except Exception as error:  # noqa: BLE001 - raised by who asked
                 answer = error
             connection.send(answer)

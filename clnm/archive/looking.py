@@ -1,21 +1,20 @@
-"""The first look at one file: read once, hash, check, decode, crop. No effect: what follows is decided later."""
+"""The first look at one file: read once, hash, check, decode, crop. What follows from it is decided later."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from clnm.archive.headers import demand_ultrasound, is_segmentation, read_header
-from clnm.archive.index import IndexRow
 from clnm.archive.ledger import Entry, Kind
-from clnm.archive.pseudonyms import Pseudonyms
-from clnm.archive.sources import Root, read
+from clnm.archive.sights import Look, Sight, Task
+from clnm.archive.sources import read
 from clnm.archive.walk import is_archive, name_of
 from clnm.entities import FileStatus, Reason, SpacingSource
+from clnm.imaging import cache
 from clnm.imaging.decode import Frame, decode_frame
 from clnm.imaging.dicom import parse_dicom
 from clnm.imaging.drawings import SUFFIX as DRAWING
@@ -38,67 +37,21 @@ _CUT = frozenset(
 """What a file looks like while it is being copied."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Task:
-    """One file to look at. `place` is its absolute path as text; it prints nothing."""
-
-    root: Root
-    place: str
-    entry: Entry
-    content: bytes | None = None
-    """Its bytes, where they were read already."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Look:
-    """What a look needs besides the file."""
-
-    center: str
-    pseudonyms: Pseudonyms
-    index: Mapping[str, IndexRow]
-    """Rows of the index table by the image's place."""
-    frames: Mapping[str, int]
-    """Frame named by a mask, by image stem."""
-    masks: Mapping[str, Sequence[tuple[Root, bytes]]]
-    """Where the masks of an image lie, by image stem: they choose among several ultrasound regions."""
-    max_still_copying_ns: int
-    now_ns: int
-
-    def of(self, task: Task) -> Look:
-        """The same with what concerns one file alone."""
-        stem = task.entry.stem
-        return replace(
-            self,
-            index={task.place: self.index[task.place]} if task.place in self.index else {},
-            frames={stem: self.frames[stem]} if stem in self.frames else {},
-            masks={stem: self.masks[stem]} if stem in self.masks else {},
-        )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Sight:
-    """What was seen: the file's next ledger entry, and the facts of an image or the labels of a mask."""
-
-    entry: Entry
-    manufacturer: str = ""
-    model: str = ""
-    transfer_syntax: str = ""
-    decoder: str = ""
-    spacing_source: SpacingSource = SpacingSource.NONE
-    patient_id: str = ""
-    """The hospital's own: it goes into the sealed link, and nowhere else."""
-    pixels: np.ndarray | None = None
-    """The luminance of the ultrasound region: the burned-in strip around it never leaves the look."""
-    labels: LabelImage | None = None
-    drawn_on: str = ""
-    """The image_key of what a segmentation says it was drawn on."""
-    author: str = ""
-    """A segmentation's reader, as a keyed hash."""
-
-
 def look_here(look: Look, tasks: Iterable[Task]) -> Iterator[Sight]:
     """In this process, one file after the other: what a decoder does to its process, it does to this one."""
-    return map(partial(look_at, look), tasks)
+    return (put_by(look, look_at(look, task)) for task in tasks)
+
+
+def put_by(look: Look, sight: Sight) -> Sight:
+    """What was seen, its pixels waiting in the cache: whoever decides about the file need not be handed them.
+
+    Raises:
+        StoreError: the disk is full or cannot be written.
+    """
+    if sight.pixels is None:
+        return sight
+    cache.write_waiting(look.pixels, sight.entry.file_key, sight.pixels)
+    return replace(sight, pixels=None)
 
 
 def look_at(look: Look, task: Task) -> Sight:

@@ -16,9 +16,10 @@ from clnm.archive.center import CenterArchive
 from clnm.archive.difference import compare, silently_changed
 from clnm.archive.index import Index, read_index
 from clnm.archive.ledger import Entry, Kind, Ledger
-from clnm.archive.looking import Task, refused, stem_of
+from clnm.archive.looking import refused, stem_of
 from clnm.archive.matching import MaskOf, frames_named, is_mask_stem, match_stem, starts_of
 from clnm.archive.pseudonyms import Pseudonyms
+from clnm.archive.sights import Task
 from clnm.archive.sources import Root, listed_folders, place_of, real_place
 from clnm.archive.tables import Sheet
 from clnm.archive.walk import FoundFile, name_of, printable

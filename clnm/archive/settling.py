@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 
 from clnm.archive.accepted import Accepted
 from clnm.archive.ledger import Entry, Kind, Ledger
-from clnm.archive.looking import Sight, refused
+from clnm.archive.looking import refused
 from clnm.archive.matching import DEFAULT_READER, MaskOf, match_stem, nearest_image, reader_code, starts_of
 from clnm.archive.pseudonyms import Pseudonyms
+from clnm.archive.sights import Sight
 from clnm.entities import FileStatus, Image, Reason, Roi, SpacingSource
 from clnm.imaging import cache
 from clnm.imaging.masks import fit_mask, touches_border
@@ -34,25 +34,12 @@ class Settling:
     known: Ledger
     before: Mapping[str, Entry]
     """Entries of the looked-at files as they were, by file_key."""
-    disk: Executor
-    """What keeps pixels, so that what becomes of the next file need not wait for a disk."""
     entries: dict[str, Entry] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
     rois: list[Roi] = field(default_factory=list)
     accepted: Accepted = field(default_factory=Accepted)
     patients: dict[str, str] = field(default_factory=dict)
     """The hospital's own ids, by patient_key."""
-
-    _kept: list[Future[None]] = field(default_factory=list)
-
-    def wait_for_disk(self) -> None:
-        """Until all pixels are kept.
-
-        Raises:
-            StoreError: the disk is full or cannot be written.
-        """
-        while self._kept:
-            self._kept.pop().result()
 
     def settle_gone(self, entries: Iterable[Entry]) -> None:
         """Files that are no longer there. Their rows stay."""
@@ -148,11 +135,10 @@ class Settling:
 
     def _accept(self, sight: Sight, entry: Entry) -> None:
         """Keep the pixels, then the row; a file that moved, or came back after it was gone, is no news."""
-        assert sight.pixels is not None
         assert entry.image_key is not None
         assert entry.study_key is not None
         assert entry.patient_key is not None
-        self._kept.append(self.disk.submit(cache.write_image, self.pixels, entry.image_key, sight.pixels))
+        cache.accept(self.pixels, entry.file_key, entry.image_key)
         if self.accepted.facts.get(entry.image_key) == entry.facts:
             return
         self.accepted.news.add(entry.image_key)
@@ -164,8 +150,8 @@ class Settling:
                 center=self.center,
                 acquired_at=entry.acquired_at,
                 known_at=self.seen_at,
-                rows_px=sight.pixels.shape[0],
-                columns_px=sight.pixels.shape[1],
+                rows_px=entry.bottom - entry.top,
+                columns_px=entry.right - entry.left,
                 spacing_x_mm=entry.spacing_x_mm,
                 spacing_y_mm=entry.spacing_y_mm,
                 spacing_source=sight.spacing_source,
@@ -199,7 +185,7 @@ class Settling:
         is_news = self._is_news(fitted_mask, image)
         for label, marked in found.items():
             roi = self._roi(image, reader, label, marked)
-            self._kept.append(self.disk.submit(cache.write_mask, self.pixels, roi.roi_key, marked))
+            cache.write_mask(self.pixels, roi.roi_key, marked)
             if is_news:
                 self.rois.append(roi)
         return fitted_mask

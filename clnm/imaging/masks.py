@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,10 @@ class LabelImage:
         """(H, W) boolean: what any label marks."""
         return np.any([layer > 0 for layer in self.layers], axis=0)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From one process to another goes what is marked: most of a frame is background."""
+        return _from_boxes, (self.shape, tuple(map(_marked_box, self.layers)), self.offset_px)
+
 
 def is_mask_name(name: str) -> bool:
     """Whether a file name ends like a mask's."""
@@ -127,6 +131,25 @@ def touches_border(mask: np.ndarray) -> bool:
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
+def _marked_box(layer: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """The first row and column of what is not 0 in an (H, W) layer, and the smallest box that holds it all."""
+    marked = layer != 0
+    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    if not rows.size:
+        return 0, 0, layer[:0, :0].copy()
+    return int(rows[0]), int(columns[0]), layer[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+
+
+def _from_boxes(
+    shape: tuple[int, int], boxes: Iterable[tuple[int, int, np.ndarray]], offset_px: tuple[int, int] | None
+) -> LabelImage:
+    layers = []
+    for top, left, box in boxes:
+        layers.append(np.zeros(shape, dtype=box.dtype))
+        layers[-1][top : top + box.shape[0], left : left + box.shape[1]] = box
+    return LabelImage(tuple(layers), offset_px)
+
+
 def _means_indices(picture: Any) -> bool:
     """Of a palette picture: whether its few indices are labels, and not the colours black and white."""
     colors = {color for _, color in picture.convert("RGB").getcolors(_MAX_COLORS) or ()}
@@ -177,11 +200,12 @@ def _scratch_file(content: bytes, suffix: str) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"mask{suffix}"
-            path.write_bytes(content)
+            file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))
+            file.write(content)
+            file.flush()
         except OSError:
             raise RefusedError(Reason.IO_ERROR, "no room for a copy") from None
-        yield path
+        yield Path(file.name)
 
 
 def _whole(values: np.ndarray) -> np.ndarray:

@@ -72,6 +72,15 @@ def test_processes_see_what_one_sees(clinic, tmp_path):
     assert (many.files, many.images, many.rois, many.set_aside) == (one.files, one.images, one.rois, one.set_aside)
 
 
+def test_pixels_of_copies_and_of_a_killed_run_are_not_kept(clinic, tmp_path):
+    put(clinic.archive, {"copy_of_a.dcm": (clinic.archive / "2025" / "a.dcm").read_bytes()})
+    cache.write_waiting(clinic.directory / "pixels", "left", pixels(1))
+    intake = clinic.look()
+    assert intake.counts["duplicate"] == 1
+    kept = {path.stem for path in (clinic.directory / "pixels").rglob("*.*")}
+    assert kept == {row.image_key for row in intake.images} | {row.roi_key for row in intake.rois}
+
+
 def test_nothing_at_the_source_is_moved_changed_or_deleted(clinic):
     def looks():
         found = [path for path in clinic.archive.rglob("*") if path.is_file()]

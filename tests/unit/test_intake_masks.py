@@ -1,5 +1,7 @@
 """Masks: every format to the same pixels, matched to the right image, refused where it is not certain."""
 
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +10,7 @@ from clnm.archive.matching import Match, match_stem, reader_code
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.entities import Reason
 from clnm.imaging import cache
-from clnm.imaging.masks import read_mask
+from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.refusal import RefusedError
 from tests.unit.intake_archives import SHAPE, blob, dicom, hospital, pixels, png, put, region, volume
 
@@ -407,3 +409,17 @@ def test_masks_of_two_frames_of_one_clip_are_not_mixed(tmp_path):
 )
 def test_a_masks_stem_is_its_images_and_endings_that_are_known(stem, match):
     assert match_stem(stem, {"a", "a_1"}) == match
+
+
+@pytest.mark.parametrize("offset", [None, (3, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_labels_come_to_another_process_as_they_are_without_their_background(offset, dtype):
+    drawn, empty, full = (np.zeros((200, 300), dtype=dtype) for _ in range(3))
+    drawn[50:60, 299], drawn[199, 7], full[:] = 2, 1, 7
+    sent = pickle.dumps(LabelImage((drawn, empty), offset))
+    assert len(sent) < drawn.nbytes
+    for labels in (LabelImage((drawn, empty), offset), LabelImage((full,), offset)):
+        come = pickle.loads(pickle.dumps(labels))
+        assert come.offset_px == offset
+        assert all(np.array_equal(one, other) for one, other in zip(come.layers, labels.layers, strict=True))
+        assert {layer.dtype for layer in come.layers} == {np.dtype(dtype)}
