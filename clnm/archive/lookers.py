@@ -12,14 +12,12 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -33,6 +31,7 @@ from clnm.archive.walk import MAX_BYTES
 from clnm.entities import Reason
 from clnm.errors import ConfigurationError
 from clnm.imaging.refusal import RefusedError
+from clnm.process import start_python
 
 TIME_LIMIT_S = 120.0
 """To decode one file; reading it takes as long as it takes, of the end of a large .tar.gz many minutes. (Only masks
@@ -185,16 +184,8 @@ class _Looker:
             raise ConfigurationError("the run is over")
         try:
             self._scratch = mkdtemp(prefix="clnm-", dir=self._place)
-            connection, theirs = Pipe()
-            with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and words of ours
-                    [sys.executable, "-P", "-c", _SERVE, str(theirs.fileno()), str(self._time_limit_s)],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, **_ONE_THREAD, "TMPDIR": self._scratch},
-                )
+            environment = {**_ONE_THREAD, "TMPDIR": self._scratch}
+            self._process, connection = start_python(_SERVE, self._time_limit_s, environment=environment)
         except OSError as error:
             shutil.rmtree(self._scratch, ignore_errors=True)
             raise ConfigurationError(f"no process can be started to look at files ({error.strerror})") from None

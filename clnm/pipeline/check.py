@@ -15,7 +15,9 @@ from clnm.errors import BatchHeldError, StoreError, UserError, nearest
 from clnm.pipeline.dropping import look_again
 from clnm.pipeline.installation import open_installation
 from clnm.pipeline.run import Run, open_run
+from clnm.quality import suites
 from clnm.quality.gate import GateVerdict, judge
+from clnm.quality.process import Suites
 from clnm.quality.suites import CheckResult, Suite
 from clnm.store import Store
 from clnm.store.tables import rows
@@ -94,7 +96,7 @@ def _portions(store: Store, centers: Iterable[str]) -> Iterator[list[str]]:
 def _judged(run: Run, centers: Sequence[str]) -> list[Judged]:
     """Their batches; where they cannot be read that is a complaint, and they stay staged."""
     try:
-        found = look_at(run.store, centers)
+        found = look_at(run.store, centers, run.suites())
     except UserError as error:
         run.complain(error)
         return []
@@ -130,19 +132,17 @@ def _held(batch: Judged) -> BatchHeldError:
     )
 
 
-def look_at(store: Store, centers: Sequence[str]) -> dict[str, list[CheckResult]]:
+def look_at(store: Store, centers: Sequence[str], library: Suites = suites) -> dict[str, list[CheckResult]]:
     """What the suites say of some centers' staged rows, table by table.
 
     Each question is asked once for all of them, two at a time and while the library looks at the answers of others: to
     plan one over 1,500 columns takes one core longer than to answer it.
     """
-    from clnm.quality.suites import read_suites, run_suite
-
     results: dict[str, list[CheckResult]] = {center: [] for center in centers}
     with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
-        asked = [(suite, pool.submit(_summaries, store, suite, centers)) for suite in read_suites()]
+        asked = [(suite, pool.submit(_summaries, store, suite, centers)) for suite in library.read_suites()]
         for suite, summaries in asked:
-            for center, found in run_suite(suite, summaries.result()).items():
+            for center, found in library.run_suite(suite, summaries.result()).items():
                 results[center] += found
     return results
 
@@ -154,7 +154,6 @@ def write_docs(config: Path, directory: Path) -> dict[str, Any]:
         UserError: the folder is not empty, lies in the store, or cannot be written.
     """
     from clnm.quality.docs import StagedTable, make_folder, render_site, write_site
-    from clnm.quality.suites import read_suites
 
     installation = open_installation(config)
     store = installation.store
@@ -164,10 +163,10 @@ def write_docs(config: Path, directory: Path) -> dict[str, Any]:
     manifest = store.manifest()
     tables = [
         StagedTable(center, suite, frame)
-        for suite in read_suites()
+        for suite in suites.read_suites()
         for center, frame in _summaries(store, suite, sorted(manifest.staged)).items()
     ]
-    pages = render_site(read_suites(), tables, state=manifest.seq, as_of=datetime.now(UTC))
+    pages = render_site(suites.read_suites(), tables, state=manifest.seq, as_of=datetime.now(UTC))
     write_site(pages, directory)
     return {"index": str(directory / "index.html"), "pages": len(pages), "tables": len(tables)}
 

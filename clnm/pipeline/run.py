@@ -24,6 +24,8 @@ from clnm.errors import (
 )
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.summary import summarize
+from clnm.quality import suites
+from clnm.quality.process import SuiteProcess, Suites
 from clnm.store import Batch, Store, Writer
 from clnm.store.renaming import centers_of, rename_centers
 from clnm.store.tables import rows
@@ -65,6 +67,7 @@ class Run:
     """Seconds by stage."""
     _cluster: cluster.Handle | None = None
     _lookers: Lookers | None = None
+    _suites: SuiteProcess | None = None
 
     @property
     def centers(self) -> tuple[str, ...]:
@@ -93,10 +96,6 @@ class Run:
         if self._cluster is None:
             self.expect_work()
             self._end_lookers()
-            if self.command == _NIGHTLY:  # the gate follows; its library is read while workers read theirs
-                from clnm.quality.suites import read_suites
-
-                read_suites()
             compute, workers = self.installation.settings.compute, self.installation.workers
             self._cluster = self.stack.enter_context(
                 cluster.open_cluster(
@@ -117,6 +116,16 @@ class Run:
         if self._lookers is not None:
             self._lookers.end()
             self._lookers = None
+
+    def suites(self) -> Suites:
+        """Who runs the gate's suites; a night has the process that does from its beginning."""
+        if self._suites is None:
+            try:
+                self._suites = process = SuiteProcess()
+            except OSError:  # so few processes are allowed: all the slower
+                return suites
+            self.stack.callback(process.end)
+        return self._suites
 
     def expect_work(self) -> None:
         """There will be something for workers: what they import is read while this process goes on."""
@@ -170,6 +179,8 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
         logger = log.get(run_id=run_id)
         run = Run(installation, store, run_id, command, started_at, as_of, lineage, writer, logger, stack)
         try:
+            if command == _NIGHTLY:
+                run.suites()
             _follow_names(run)
             _record_centers(run)
             yield run

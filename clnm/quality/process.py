@@ -1,0 +1,80 @@
+"""The suites in a process of their own: their library takes seconds to import, and the night goes on meanwhile.
+
+Where it ends early, for want of memory, this process does what it was for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clnm.process import start_python
+from clnm.quality import suites
+from clnm.quality.suites import CheckResult, Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SERVE = "import sys; from clnm.quality.process import serve; serve(int(sys.argv[1]))"
+
+
+class Suites(Protocol):
+    """Who reads and runs suites: `clnm.quality.suites` itself, or a process."""
+
+    def read_suites(self) -> tuple[Suite, ...]:
+        """See `clnm.quality.suites`."""
+
+    def run_suite(self, suite: Suite, frames: Mapping[str, pd.DataFrame]) -> dict[str, list[CheckResult]]:
+        """See `clnm.quality.suites`."""
+
+
+class SuiteProcess:
+    """Imports at once what the suites need, and is asked later."""
+
+    def __init__(self) -> None:
+        self._process, self._connection = start_python(_SERVE)
+
+    def read_suites(self) -> tuple[Suite, ...]:
+        """See `clnm.quality.suites`."""
+        answer = self._ask("read_suites")
+        return suites.read_suites() if answer is None else answer
+
+    def run_suite(self, suite: Suite, frames: Mapping[str, pd.DataFrame]) -> dict[str, list[CheckResult]]:
+        """See `clnm.quality.suites`."""
+        answer = self._ask("run_suite", suite, frames)
+        return suites.run_suite(suite, frames) if answer is None else answer
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, *question: Any) -> Any:
+        """Its answer; None where it has ended. What it raises is raised here."""
+        try:
+            self._connection.send(question)
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def serve(descriptor: int) -> None:
+    """What the process does: until nobody is there any more, answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted ends it
+    with contextlib.suppress(Exception):  # is raised where somebody asks
+        suites.read_suites()
+    with Connection(descriptor) as connection, contextlib.suppress(EOFError, OSError):
+        while True:
+            name, *arguments = connection.recv()
+            try:
+                answer: Any = getattr(suites, name)(*arguments)
+            except Exception as error:  # noqa: BLE001 - raised by who asked
+                answer = error
+            connection.send(answer)

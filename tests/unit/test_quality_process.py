@@ -1,0 +1,69 @@
+"""The process of the suites says what the suites say, and nothing depends on it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from clnm.errors import ConfigurationError
+from clnm.quality import suites
+from clnm.quality.process import SuiteProcess
+from clnm.quality.suites import parse_suite
+
+SUITE = parse_suite(
+    "clinical",
+    '{"meta": {"query": "q"}, "expectations": [{"type": "expect_column_values_to_be_between", "severity": "critical", '
+    '"kwargs": {"column": "y", "max_value": 1}, "meta": {"reason": "r"}}]}',
+)
+FRAMES = {"C1": pd.DataFrame({"y": [0.5]}), "C2": pd.DataFrame({"y": [2.0]})}
+
+
+@pytest.fixture
+def process():
+    process = SuiteProcess()
+    yield process
+    process.end()
+
+
+def test_it_answers_as_the_suites_themselves(process):
+    assert process.read_suites() == suites.read_suites()
+    assert process.run_suite(SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
+    assert [found[0].is_success for found in process.run_suite(SUITE, FRAMES).values()] == [True, False]
+
+
+def test_what_it_raises_is_raised_and_it_goes_on(process):
+    with pytest.raises(ConfigurationError, match="cannot be computed over"):
+        process.run_suite(SUITE, {"C1": pd.DataFrame({"x": [1.0]})})
+    assert process.run_suite(SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
+
+
+def test_where_it_was_killed_the_suites_run_here(process):
+    process._process.kill()
+    process._process.wait()
+    assert process.read_suites() == suites.read_suites()
+    assert process.run_suite(SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
+
+
+def test_of_a_killed_night_it_ends_by_itself():
+    code = (
+        "import os, signal; from clnm.quality.process import SuiteProcess; "
+        "print(SuiteProcess()._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    assert killed.returncode == -9
+    give_up = time.monotonic() + 30
+    while Path(f"/proc/{killed.stdout.strip()}").exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_where_no_process_can_be_started_a_run_has_its_gate_all_the_same(tmp_path, monkeypatch):
+    from clnm.pipeline.run import open_run
+    from tests.flows.test_nightly import make_installation
+
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with open_run(make_installation(tmp_path, patients=16), command="nightly") as run:
+        assert run.suites() is suites
