@@ -10,7 +10,7 @@ import itertools
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -120,28 +120,26 @@ def take_in(
         is_told = digest == known.tables_digest
         plan = make_plan(center, known, sheets.get("index"), pseudonyms, seen_at, is_index_news=not is_told)
         tasks = list(_ration(plan, max_fetched))
-        settling = Settling(center.name, pseudonyms, pixels, seen_at, known, plan.before)
-        settling.settle_gone(plan.gone)
-        look = Look(
-            center=center.name,
-            pseudonyms=pseudonyms,
-            index=plan.index.images,
-            frames=plan.frames,
-            masks=plan.masks_by_stem,
-            max_still_copying_ns=int(settle_seconds * 1e9),
-            now_ns=now_ns,
-            pixels=pixels,
-        )
-        cache.drop_waiting(pixels)  # of a run that was killed
-        _look_and_settle(look, replace(plan, tasks=tasks), settling, look_at_all)
-        cache.drop_waiting(pixels)
+        with cache.waiting_room(pixels) if tasks or plan.mask_tasks else nullcontext(pixels) as room:
+            settling = Settling(center.name, pseudonyms, pixels, room, seen_at, known, plan.before)
+            settling.settle_gone(plan.gone)
+            look = Look(
+                center=center.name,
+                pseudonyms=pseudonyms,
+                index=plan.index.images,
+                frames=plan.frames,
+                masks=plan.masks_by_stem,
+                max_still_copying_ns=int(settle_seconds * 1e9),
+                now_ns=now_ns,
+                room=room,
+            )
+            _look_and_settle(look, replace(plan, tasks=tasks), settling, look_at_all)
         told = TableRows(center.name, pseudonyms, seen_at, known.emitted)
         if is_told and not settling.images:  # a new image can uncover what its patient's missing image hid
             told.patients, told.asides = set(known.patients), table_asides(known.asides)
             told.said = set(known.emitted)
         else:
             _tell(told, sheets, variables, outcome, plan)
-        cache.sync(pixels)
         sealed = _seal(known, {**told.raw_ids, **settling.patients}, link_half)
     known = replace(known, links={**known.links, **sealed})
     return replace(_result(center, known, settling, told, digest), is_whole=tasks == plan.tasks)

@@ -30,6 +30,8 @@ class Settling:
     center: str
     pseudonyms: Pseudonyms
     pixels: Path
+    room: Path
+    """Where the pixels of what was decoded wait."""
     seen_at: datetime
     known: Ledger
     before: Mapping[str, Entry]
@@ -60,6 +62,8 @@ class Settling:
                 self.patients[entry.patient_key] = sight.patient_id
             if entry.kind is Kind.IMAGE and entry.status is FileStatus.INGESTED:
                 self._accept(sight, entry)
+            elif sight.entry.image_key:
+                cache.discard(self.room, entry.file_key)
 
     def settle_masks(self, sights: Sequence[Sight], masks_of: Mapping[str, MaskOf]) -> None:
         """Masks, fitted to their image; `masks_of`: what the index says, by key. One whose image may come waits."""
@@ -138,7 +142,7 @@ class Settling:
         assert entry.image_key is not None
         assert entry.study_key is not None
         assert entry.patient_key is not None
-        cache.accept(self.pixels, entry.file_key, entry.image_key)
+        cache.accept(self.room, entry.file_key, self.pixels, entry.image_key)
         if self.accepted.facts.get(entry.image_key) == entry.facts:
             return
         self.accepted.news.add(entry.image_key)

@@ -1,4 +1,4 @@
-"""What is handed to a look at a file, and what it gives back; all of it can go to another process and print nothing."""
+"""What is handed to a look at a file, and what it gives back: plain values, which print nothing."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Look:
     """Where the masks of an image lie, by image stem: they choose among several ultrasound regions."""
     max_still_copying_ns: int
     now_ns: int
-    pixels: Path
-    """The cache in which decoded pixels wait."""
+    room: Path
+    """Where decoded pixels wait."""
 
     def of(self, task: Task) -> Look:
         """The same with what concerns one file alone."""

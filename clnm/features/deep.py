@@ -9,6 +9,8 @@ import numpy as np
 from clnm.features.networks import as_input, device_here
 from clnm.features.program import BATCH, load_program
 
+_NO_MEMORY = ("out of memory", "ALLOC_FAILED")
+
 
 def embed(crops: np.ndarray, program: Path, *, device: str | None = None) -> np.ndarray:
     """The embeddings of some crops.
@@ -23,14 +25,17 @@ def embed(crops: np.ndarray, program: Path, *, device: str | None = None) -> np.
         (N, D) float32. Batch normalisation uses its stored statistics and batches are filled up to one size, so a
         crop's vector does not depend on the others.
     """
-    import torch
-
     try:
         return _embed(crops, program, device or device_here())
-    except torch.OutOfMemoryError:
-        if device is not None:
+    except RuntimeError as error:
+        if device is not None or not is_full(error):
             raise
         return _embed(crops, program, "cpu")
+
+
+def is_full(error: RuntimeError) -> bool:
+    """Whether a device has no memory left: torch, CUDA and cuBLAS each say it in their own way."""
+    return any(words in str(error) for words in _NO_MEMORY)
 
 
 def _embed(crops: np.ndarray, program: Path, device: str) -> np.ndarray:

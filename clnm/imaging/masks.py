@@ -200,12 +200,11 @@ def _scratch_file(content: bytes, suffix: str) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))
-            file.write(content)
-            file.flush()
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"mask{suffix}"
+            path.write_bytes(content)
         except OSError:
             raise RefusedError(Reason.IO_ERROR, "no room for a copy") from None
-        yield Path(file.name)
+        yield path
 
 
 def _whole(values: np.ndarray) -> np.ndarray:

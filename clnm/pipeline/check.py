@@ -96,7 +96,7 @@ def _portions(store: Store, centers: Iterable[str]) -> Iterator[list[str]]:
 def _judged(run: Run, centers: Sequence[str]) -> list[Judged]:
     """Their batches; where they cannot be read that is a complaint, and they stay staged."""
     try:
-        found = look_at(run.store, centers, run.suites())
+        found = look_at(run.store, centers, run.suites)
     except UserError as error:
         run.complain(error)
         return []

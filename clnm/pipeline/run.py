@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,9 +65,10 @@ class Run:
     complaints: list[UserError] = field(default_factory=list)
     spent_s: dict[str, float] = field(default_factory=dict)
     """Seconds by stage."""
+    suites: Suites = suites
+    """Who runs the gate's suites; of a night a process that imports their library meanwhile."""
     _cluster: cluster.Handle | None = None
     _lookers: Lookers | None = None
-    _suites: SuiteProcess | None = None
 
     @property
     def centers(self) -> tuple[str, ...]:
@@ -116,16 +117,6 @@ class Run:
         if self._lookers is not None:
             self._lookers.end()
             self._lookers = None
-
-    def suites(self) -> Suites:
-        """Who runs the gate's suites; a night has the process that does from its beginning."""
-        if self._suites is None:
-            try:
-                self._suites = process = SuiteProcess()
-            except OSError:  # so few processes are allowed: all the slower
-                return suites
-            self.stack.callback(process.end)
-        return self._suites
 
     def expect_work(self) -> None:
         """There will be something for workers: what they import is read while this process goes on."""
@@ -180,7 +171,7 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
         run = Run(installation, store, run_id, command, started_at, as_of, lineage, writer, logger, stack)
         try:
             if command == _NIGHTLY:
-                run.suites()
+                _begin_with_suites(run)
             _follow_names(run)
             _record_centers(run)
             yield run
@@ -192,6 +183,13 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
     if complaint is not None:
         complaint.done = summarize(run)
         raise complaint
+
+
+def _begin_with_suites(run: Run) -> None:
+    with suppress(OSError):  # so few processes are allowed: the night takes longer
+        process = SuiteProcess()
+        run.stack.callback(process.end)
+        run.suites = process
 
 
 def _record(run: Run, status: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clnm import log
+from clnm.errors import UserError
 from clnm.process import start_python
 from clnm.quality import suites
 from clnm.quality.suites import CheckResult, Suite
@@ -53,15 +55,17 @@ class SuiteProcess:
         self._process.kill()
         self._process.wait()
 
-    def _ask(self, *question: Any) -> Any:
-        """Its answer; None where it has ended. What it raises is raised here."""
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        """Its answer; None where it has ended or has none, and this process finds out why. A `UserError` is raised."""
         try:
-            self._connection.send(question)
+            self._connection.send((function, arguments))
             answer = self._connection.recv()
         except (EOFError, OSError):
-            return None
-        if isinstance(answer, BaseException):
+            answer = None
+        if isinstance(answer, UserError):
             raise answer
+        if answer is None:
+            log.get().warning("the suites' process gave no answer", asked=function)
         return answer
 
 
@@ -72,9 +76,12 @@ def serve(descriptor: int) -> None:
         suites.read_suites()
     with Connection(descriptor) as connection, contextlib.suppress(EOFError, OSError):
         while True:
-            name, *arguments = connection.recv()
+            function, arguments = connection.recv()
+            answer: Any = None
             try:
-                answer: Any = getattr(suites, name)(*arguments)
-            except Exception as error:  # noqa: BLE001 - raised by who asked
+                answer = getattr(suites, function)(*arguments)
+            except UserError as error:
                 answer = error
+            except Exception:  # noqa: BLE001, S110 - it happens again, with its traceback, in the process that asked
+                pass
             connection.send(answer)

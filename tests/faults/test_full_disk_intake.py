@@ -4,8 +4,8 @@ import pytest
 
 from clnm import pipeline
 from clnm.errors import StoreError
-from tests.faults.test_store_recovery import files_no_larger_than
 from tests.flows.test_nightly import answers, make_installation
+from tests.full_disk import files_no_larger_than
 
 pytestmark = pytest.mark.long
 

@@ -3,12 +3,10 @@
 import contextlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from clnm.errors import LockedError, StoreError
 from clnm.store import maintenance
 from clnm.store.manifest import read_manifest
 from tests.faults.killed_writer import publish_and_stage
+from tests.full_disk import files_no_larger_than
 from tests.store_rows import GATED, LINEAGE, answers, day, open_store, open_writer, stage_cases, table_of, write_night
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -153,17 +152,6 @@ def test_a_table_that_the_manifest_never_named_is_swept(root):
     with open_writer(open_store(root)):
         pass
     assert unnamed(root) == []
-
-
-@contextmanager
-def files_no_larger_than(size):
-    """A disk that takes no byte more: writing beyond `size` fails, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [600, 3_000, 5_000, 20_000])

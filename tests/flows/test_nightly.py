@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 from datetime import UTC, datetime, time
 from zipfile import ZipFile
 
@@ -14,6 +15,7 @@ from clnm.errors import UserError
 from clnm.pipeline.extract import extract
 from clnm.pipeline.installation import open_installation
 from clnm.pipeline.run import open_run
+from clnm.quality import suites
 from clnm.settings import make_pseudonym_key
 from clnm.simulate import parse_drift, simulate_archive
 from tests.flows.archives import SMALL_RADIOMICS
@@ -252,3 +254,12 @@ def test_a_held_batch_is_in_no_published_table_and_can_be_released(tmp_path):
     assert {row["center"] for row in held_batches(config)} == {"C4"}
     assert decide(config, "C4", release=True, who="test", why="to see it")["rows"] > 0
     assert answers(config, "SELECT count(*) FROM images WHERE center = 'C4'")[0][0] > 0
+
+
+def test_a_night_that_may_start_no_process_for_its_suites_runs_them_itself(tmp_path, monkeypatch):
+    config = make_installation(tmp_path, patients=16)
+    with pipeline.open_run(config, command="nightly") as run:
+        assert run.suites is not suites
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pipeline.open_run(config, command="nightly") as run:
+        assert run.suites is suites

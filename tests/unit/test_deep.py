@@ -12,7 +12,7 @@ import torch
 
 from clnm.errors import ConfigurationError
 from clnm.features.crops import PIXEL_MM, SIZE_PX, crop_roi
-from clnm.features.deep import embed
+from clnm.features.deep import embed, is_full
 from clnm.features.learning import augment
 from clnm.features.networks import BACKBONES, as_input, build, load_network, save_weights
 from clnm.features.pretext import train_encoder, vicreg_loss
@@ -105,6 +105,19 @@ def test_a_crop_has_the_same_embedding_alone_and_in_a_batch(crops, program):
     np.testing.assert_allclose(alone, together, atol=1e-5)
     np.testing.assert_array_equal(alone, embed(crops, program, device="cpu"))
     assert not np.allclose(together[0], together[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB."), True),
+        (torch.AcceleratorError("CUDA error: out of memory", 2), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_a_device_without_memory_is_told_from_a_mistake(error, is_one):
+    assert is_full(error) == is_one
 
 
 def test_a_worker_embeds_with_neither_monai_nor_the_compiler(crops, program, tmp_path):

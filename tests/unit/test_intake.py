@@ -74,7 +74,9 @@ def test_processes_see_what_one_sees(clinic, tmp_path):
 
 def test_pixels_of_copies_and_of_a_killed_run_are_not_kept(clinic, tmp_path):
     put(clinic.archive, {"copy_of_a.dcm": (clinic.archive / "2025" / "a.dcm").read_bytes()})
-    cache.write_waiting(clinic.directory / "pixels", "left", pixels(1))
+    left = clinic.directory / "pixels" / "waiting-killed"
+    left.mkdir(parents=True)
+    cache.write_waiting(left, "left", pixels(1))
     intake = clinic.look()
     assert intake.counts["duplicate"] == 1
     kept = {path.stem for path in (clinic.directory / "pixels").rglob("*.*")}

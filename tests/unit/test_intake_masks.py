@@ -12,6 +12,7 @@ from clnm.entities import Reason
 from clnm.imaging import cache
 from clnm.imaging.masks import LabelImage, read_mask
 from clnm.imaging.refusal import RefusedError
+from tests.full_disk import files_no_larger_than
 from tests.unit.intake_archives import SHAPE, blob, dicom, hospital, pixels, png, put, region, volume
 
 DRAWN = blob().astype(bool)
@@ -423,3 +424,12 @@ def test_labels_come_to_another_process_as_they_are_without_their_background(off
         assert come.offset_px == offset
         assert all(np.array_equal(one, other) for one, other in zip(come.layers, labels.layers, strict=True))
         assert {layer.dtype for layer in come.layers} == {np.dtype(dtype)}
+
+
+def test_a_mask_for_whose_copy_there_is_no_room_is_looked_at_again(tmp_path):
+    """A small one, too: its bytes meet the full disk when they leave the buffer."""
+    small = volume(blob(), ".nrrd", tmp_path)
+    for content in (small, small + bytes(100_000)):
+        with pytest.raises(RefusedError) as refusal, files_no_larger_than(500):
+            read_mask(content, "mask.nrrd")
+        assert refusal.value.reason is Reason.IO_ERROR

@@ -348,7 +348,7 @@ def test_files_below_a_folder_that_cannot_be_listed_now_are_not_gone(tmp_path, m
     listed = os.scandir
 
     def scandir(path):
-        if os.fsencode(path).endswith(b"/f"):
+        if not isinstance(path, int) and os.fsencode(path).endswith(b"/f"):
             raise OSError(5, "Input/output error")
         return listed(path)
 
