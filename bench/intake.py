@@ -23,6 +23,7 @@ from clnm.archive.lookers import Lookers
 from clnm.archive.looking import look_here
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.entities import Role
+from clnm.imaging import cache
 from tests.unit.intake_archives import dicom
 
 FILES = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
@@ -66,19 +67,22 @@ def read_plainly(root):
 
 
 def look(root, known, ledger, pixels, look_at_all=look_here):
+    room = cache.new_room(pixels, "bench")
     intake = take_in(
         CenterArchive("C1", Role.SCORE, (root,)),
         known,
         pseudonyms=Pseudonyms(b"k" * 32),
         variables=(),
         outcome="clnm",
-        pixels=pixels,
+        room=room,
         seen_at=datetime(2026, 1, 1, tzinfo=UTC),
         now_ns=time.time_ns(),
         look_at_all=look_at_all,
     )
     if not intake.is_empty:
+        cache.sync(room)
         intake.ledger.write(ledger)
+    cache.close_rooms(pixels, {"bench"})
     return intake
 
 

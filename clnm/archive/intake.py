@@ -10,7 +10,7 @@ import itertools
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,7 +40,6 @@ from clnm.entities import (
     SetAside,
 )
 from clnm.errors import ConfigurationError
-from clnm.imaging import cache
 
 __all__ = ["CenterArchive", "Intake", "take_in"]
 
@@ -79,7 +78,7 @@ def take_in(
     pseudonyms: Pseudonyms,
     variables: Sequence[ClinicalVariable],
     outcome: str,
-    pixels: Path,
+    room: Path,
     seen_at: datetime,
     now_ns: int,
     settle_seconds: float = 0.0,
@@ -95,7 +94,7 @@ def take_in(
         pseudonyms: the keyed hashes.
         variables: the clinical variables of the model.
         outcome: the outcome's name.
-        pixels: the private pixel cache.
+        room: of the pixel cache; what is seen lies there until the rows are committed.
         seen_at: the run's start; `known_at` of what is seen for the first time.
         now_ns: the clock against which a file is "touched a moment ago".
         settle_seconds: how long a file that is not whole may still be being copied.
@@ -120,20 +119,19 @@ def take_in(
         is_told = digest == known.tables_digest
         plan = make_plan(center, known, sheets.get("index"), pseudonyms, seen_at, is_index_news=not is_told)
         tasks = list(_ration(plan, max_fetched))
-        with cache.waiting_room(pixels) if tasks or plan.mask_tasks else nullcontext(pixels) as room:
-            settling = Settling(center.name, pseudonyms, pixels, room, seen_at, known, plan.before)
-            settling.settle_gone(plan.gone)
-            look = Look(
-                center=center.name,
-                pseudonyms=pseudonyms,
-                index=plan.index.images,
-                frames=plan.frames,
-                masks=plan.masks_by_stem,
-                max_still_copying_ns=int(settle_seconds * 1e9),
-                now_ns=now_ns,
-                room=room,
-            )
-            _look_and_settle(look, replace(plan, tasks=tasks), settling, look_at_all)
+        settling = Settling(center.name, pseudonyms, room, seen_at, known, plan.before)
+        settling.settle_gone(plan.gone)
+        look = Look(
+            center=center.name,
+            pseudonyms=pseudonyms,
+            index=plan.index.images,
+            frames=plan.frames,
+            masks=plan.masks_by_stem,
+            max_still_copying_ns=int(settle_seconds * 1e9),
+            now_ns=now_ns,
+            room=room,
+        )
+        _look_and_settle(look, replace(plan, tasks=tasks), settling, look_at_all)
         told = TableRows(center.name, pseudonyms, seen_at, known.emitted)
         if is_told and not settling.images:  # a new image can uncover what its patient's missing image hid
             told.patients, told.asides = set(known.patients), table_asides(known.asides)

@@ -50,7 +50,7 @@ def put_by(look: Look, sight: Sight) -> Sight:
     """
     if sight.pixels is None:
         return sight
-    cache.write_waiting(look.room, sight.entry.file_key, sight.pixels)
+    cache.write_image(look.room, sight.entry.file_key, sight.pixels)
     return replace(sight, pixels=None)
 
 

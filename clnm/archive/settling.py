@@ -29,9 +29,8 @@ class Settling:
 
     center: str
     pseudonyms: Pseudonyms
-    pixels: Path
     room: Path
-    """Where the pixels of what was decoded wait."""
+    """Where pixels wait for the commit."""
     seen_at: datetime
     known: Ledger
     before: Mapping[str, Entry]
@@ -63,7 +62,7 @@ class Settling:
             if entry.kind is Kind.IMAGE and entry.status is FileStatus.INGESTED:
                 self._accept(sight, entry)
             elif sight.entry.image_key:
-                cache.discard(self.room, entry.file_key)
+                cache.discard_image(self.room, entry.file_key)
 
     def settle_masks(self, sights: Sequence[Sight], masks_of: Mapping[str, MaskOf]) -> None:
         """Masks, fitted to their image; `masks_of`: what the index says, by key. One whose image may come waits."""
@@ -142,7 +141,7 @@ class Settling:
         assert entry.image_key is not None
         assert entry.study_key is not None
         assert entry.patient_key is not None
-        cache.accept(self.room, entry.file_key, self.pixels, entry.image_key)
+        cache.accept_image(self.room, entry.file_key, entry.image_key)
         if self.accepted.facts.get(entry.image_key) == entry.facts:
             return
         self.accepted.news.add(entry.image_key)
@@ -189,7 +188,7 @@ class Settling:
         is_news = self._is_news(fitted_mask, image)
         for label, marked in found.items():
             roi = self._roi(image, reader, label, marked)
-            cache.write_mask(self.pixels, roi.roi_key, marked)
+            cache.write_mask(self.room, roi.roi_key, marked)
             if is_news:
                 self.rois.append(roi)
         return fitted_mask

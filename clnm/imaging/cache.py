@@ -1,108 +1,108 @@
 """The private pixel cache: cropped luminance and masks, in files named by key alone.
 
-What was decoded waits in a folder of its own until it is known what becomes of its file.
+An intake's pixels wait in a room of their own until its rows are committed: what a row speaks of is what is kept, and a
+killed run leaves nothing that nobody knows of.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 
 from clnm.errors import writing
 
-_WAITING = "waiting-"
+_ROOM, _ACCEPTED = "waiting-", "accepted"
 
 
-@contextlib.contextmanager
-def waiting_room(root: Path) -> Iterator[Path]:
-    """A new folder for what was decoded, deleted when the block ends; and those of killed runs.
+def new_room(root: Path, name: str) -> Path:
+    """A folder for one intake's pixels, to be committed under `name`.
 
-    When it ends without an error, everything that was kept in it outlasts a failure of power as far as the file system
-    can promise that: what is lost all the same is read again from the archive. The disk is synced once for all files,
-    because to sync each of them costs the kernel ten times as much as to write it.
+    Raises:
+        StoreError: the disk is full or cannot be written.
+    """
+    room = root / f"{_ROOM}{name}"
+    with writing("the cache of pixels"):
+        for folder in (root, room, room / _ACCEPTED):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return room
+
+
+def close_rooms(root: Path, committed: Container[str]) -> None:
+    """Put what was committed in its place, and delete what was not; a run that was killed is made good by the next.
+
+    Args:
+        root: the cache.
+        committed: the names under which intakes were committed.
+
+    Raises:
+        StoreError: the disk cannot be written; what was committed waits.
+    """
+    with writing("the cache of pixels"):
+        for room in root.glob(f"{_ROOM}*"):
+            if room.name.removeprefix(_ROOM) in committed:
+                for path in (room / _ACCEPTED).glob("*.npy"):
+                    place = _place(root, path.stem)
+                    if not place.parent.is_dir():
+                        place.parent.mkdir(mode=0o700)
+                    path.rename(place)
+            shutil.rmtree(room)
+
+
+def sync(room: Path) -> None:
+    """All that waits outlasts a failure of power, as far as the file system can promise that.
+
+    Once for all files: to sync each of them costs the kernel ten times as much as to write it. Before Linux 5.8 the
+    kernel does not say where it failed; pixels that were lost are read again from the archive.
 
     Raises:
         StoreError: the disk is full or cannot be written.
     """
     with writing("the cache of pixels"):
-        _make(root)
-        folder = os.open(root, os.O_RDONLY)  # before anything is written: what fails from now on is told
-    try:
-        drop_waiting(root)
-        with writing("the cache of pixels"):
-            room = Path(mkdtemp(prefix=_WAITING, dir=root))
-        yield room
-        with writing("the cache of pixels"):
+        folder = os.open(room, os.O_RDONLY)
+        try:
             _sync_file_system(folder)
-    finally:
-        os.close(folder)
-        drop_waiting(root)
+        finally:
+            os.close(folder)
 
 
-def drop_waiting(root: Path) -> None:
-    """Delete what waits and what waited in vain.
+def write_image(room: Path, file_key: str, luminance: np.ndarray) -> None:
+    """An image's (H, W) luminance of its ultrasound region; what becomes of its file is decided later.
 
-    Raises:
-        StoreError: it cannot be deleted.
+    No folder is made: a process that outlived its run finds no room.
     """
+    _write(_waiting(room, file_key), luminance)
+
+
+def accept_image(room: Path, file_key: str, image_key: str) -> None:
+    """Keep under `image_key` what waits under `file_key`."""
     with writing("the cache of pixels"):
-        for room in root.glob(f"{_WAITING}*"):
-            shutil.rmtree(room)
+        _waiting(room, file_key).rename(_accepted(room, image_key))
 
 
-def write_waiting(room: Path, file_key: str, luminance: np.ndarray) -> None:
-    """An image's pixels, of a file of which it is not known yet whether it is an image of its own.
-
-    The room is not made here: a process that outlived its run finds none.
-    """
-    _write(_named(room, file_key), luminance)
-
-
-def accept(room: Path, file_key: str, root: Path, image_key: str) -> None:
-    """Keep what waits under `file_key` as an image."""
-    path = _path(root, image_key)
-    with writing("the cache of pixels"):
-        _make(path.parent)
-        _put_in_place(_named(room, file_key), path)
-
-
-def discard(room: Path, file_key: str) -> None:
+def discard_image(room: Path, file_key: str) -> None:
     """Delete what waits under `file_key`, if anything does."""
-    _named(room, file_key).unlink(missing_ok=True)
+    _waiting(room, file_key).unlink(missing_ok=True)
 
 
-def write_image(root: Path, image_key: str, luminance: np.ndarray) -> None:
-    """Keep an image's (H, W) luminance of its ultrasound region."""
-    path = _path(root, image_key)
-    with writing("the cache of pixels"):
-        _make(path.parent)
-    _write(path, luminance)
+def write_mask(room: Path, roi_key: str, mask: np.ndarray) -> None:
+    """Keep a ROI's (H, W) boolean mask in the frame of its image: its shape, then eight pixels to a byte."""
+    _write(_accepted(room, roi_key), np.array(mask.shape), np.packbits(mask))
 
 
 def read_image(root: Path, image_key: str) -> np.ndarray:
     """The (H, W) luminance kept under `image_key`."""
-    return np.load(_path(root, image_key), allow_pickle=False)
-
-
-def write_mask(root: Path, roi_key: str, mask: np.ndarray) -> None:
-    """Keep a ROI's (H, W) boolean mask in the frame of its image: its shape, then eight pixels to a byte."""
-    path = _path(root, roi_key)
-    with writing("the cache of pixels"):
-        _make(path.parent)
-    _write(path, np.array(mask.shape), np.packbits(mask))
+    return np.load(_place(root, image_key), allow_pickle=False)
 
 
 def read_mask(root: Path, roi_key: str) -> np.ndarray:
     """The (H, W) boolean mask kept under `roi_key`."""
-    with _path(root, roi_key).open("rb") as file:
+    with _place(root, roi_key).open("rb") as file:
         shape = np.load(file, allow_pickle=False)
         if shape.ndim == 2:  # a mask as it was kept before: the pixels themselves
             return shape
@@ -112,43 +112,33 @@ def read_mask(root: Path, roi_key: str) -> np.ndarray:
 
 def forget(root: Path, keys: list[str]) -> int:
     """Delete what is kept under some keys; says how many files there were."""
-    paths = [path for key in keys if (path := _path(root, key)).exists()]
+    paths = [path for key in keys if (path := _place(root, key)).exists()]
     for path in paths:
         path.unlink()
     return len(paths)
 
 
-def _path(root: Path, key: str) -> Path:
+def _place(root: Path, key: str) -> Path:
     return root / key[-2:] / f"{key}.npy"
 
 
-def _named(room: Path, file_key: str) -> Path:
+def _waiting(room: Path, file_key: str) -> Path:
     return room / f"{file_key}.npy"
 
 
+def _accepted(room: Path, key: str) -> Path:
+    return room / _ACCEPTED / f"{key}.npy"
+
+
 def _write(path: Path, *arrays: np.ndarray) -> None:
-    """Scratch, rename. What a killed run left is written over by the next."""
+    """Scratch, rename."""
     content = io.BytesIO()  # numpy does not say when the end of a file of its own finds no room
     for array in arrays:
         np.save(content, np.ascontiguousarray(array), allow_pickle=False)
     scratch = path.with_suffix(".scratch")
     with writing("the cache of pixels"):
         scratch.write_bytes(content.getbuffer())
-        _put_in_place(scratch, path)
-
-
-def _put_in_place(scratch: Path, path: Path) -> None:
-    """By a rename. What a row of the store may name already is not replaced by what could still be lost."""
-    if path.exists():
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-    scratch.rename(path)
-
-
-def _make(folder: Path) -> None:
-    """For its owner alone. To ask first costs less than to make what is there."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch.rename(path)
 
 
 def _sync_file_system(descriptor: int) -> None:

@@ -43,7 +43,6 @@ def forget_patient(config: Path, patient_key: str) -> dict[str, Any]:
         predicates["quarantine"] = {"item_key": [*image_keys, *roi_keys, *file_keys, patient_key]}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         # Each step is found by the keys of the later ones, rows last: a run that was killed can be repeated.
-        cache.drop_waiting(run.installation.pixels)
         files = cache.forget(run.installation.pixels, [*image_keys, *roi_keys])
         _forget_in_ledgers(run, patient_key, image_keys)
         count = maintenance.erase(

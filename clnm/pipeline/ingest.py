@@ -15,6 +15,7 @@ from clnm.archive.intake import CenterArchive, Intake, take_in
 from clnm.archive.ledger import Ledger
 from clnm.entities import ClinicalRow, FileStatus, as_row
 from clnm.errors import QuarantineLimitError, writing
+from clnm.imaging import cache
 from clnm.pipeline.linking import read_public_half
 from clnm.pipeline.run import Run
 from clnm.store import Batch
@@ -46,10 +47,7 @@ def ingest_center(run: Run, center: str) -> None:
     archive = _look_back(run, installation.center_archive(center))
     try:
         for number in itertools.count():
-            intake = _look(run, archive)
-            if intake.rois:
-                run.expect_work()
-            _keep(run, center, intake, number)
+            intake = _take_in(run, archive, f"{center}-{run.run_id}-{number}")
             away = [source for source, server in archive.servers.items() if server.is_away]
             if intake.is_whole or away:
                 break
@@ -75,7 +73,23 @@ def _look_back(run: Run, archive: CenterArchive) -> CenterArchive:
     return archive
 
 
-def _look(run: Run, archive: CenterArchive) -> Intake:
+def _take_in(run: Run, archive: CenterArchive, name: str) -> Intake:
+    """Look, and commit; the pixels wait in a room of this name."""
+    room = cache.new_room(run.installation.pixels, name)
+    try:
+        intake = _look(run, archive, room)
+        if intake.rois:
+            run.expect_work()
+        if not intake.is_empty:
+            cache.sync(room)
+            _keep(run, archive.name, intake, name)
+        run.count("ingest", archive.name, intake.counts)
+    finally:
+        run.settle_pixels()
+    return intake
+
+
+def _look(run: Run, archive: CenterArchive, room: Path) -> Intake:
     installation = run.installation
     return take_in(
         archive,
@@ -83,7 +97,7 @@ def _look(run: Run, archive: CenterArchive) -> Intake:
         pseudonyms=installation.pseudonyms(),
         variables=installation.settings.variables(),
         outcome=installation.settings.outcome.name,
-        pixels=installation.pixels,
+        room=room,
         seen_at=run.started_at,
         now_ns=time.time_ns(),
         settle_seconds=SETTLE_SECONDS,
@@ -93,14 +107,12 @@ def _look(run: Run, archive: CenterArchive) -> Intake:
     )
 
 
-def _keep(run: Run, center: str, intake: Intake, number: int) -> None:
-    if not intake.is_empty:
-        path = f"private/ledger/{center}-{run.run_id}-{number}.parquet"
-        _write_ledger(run.installation.root / path, intake.ledger)
-        with run.commit() as batch:
-            _stage(batch, center, intake)
-            batch.keep(_ledger_name(center), path)
-    run.count("ingest", center, intake.counts)
+def _keep(run: Run, center: str, intake: Intake, name: str) -> None:
+    path = f"private/ledger/{name}.parquet"
+    _write_ledger(run.installation.root / path, intake.ledger)
+    with run.commit() as batch:
+        _stage(batch, center, intake)
+        batch.keep(_ledger_name(center), path)
 
 
 def _stage(batch: Batch, center: str, intake: Intake) -> None:

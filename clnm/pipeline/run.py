@@ -22,6 +22,7 @@ from clnm.errors import (
     StoreError,
     UserError,
 )
+from clnm.imaging import cache
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.pipeline.summary import summarize
 from clnm.quality import suites
@@ -118,6 +119,11 @@ class Run:
             self._lookers.end()
             self._lookers = None
 
+    def settle_pixels(self) -> None:
+        """Pixels of intakes that were committed come to their place; others are deleted."""
+        kept = self.installation.store.manifest().kept  # a room is named as its intake's ledger
+        cache.close_rooms(self.installation.pixels, {Path(path).stem for path in kept.values()})
+
     def expect_work(self) -> None:
         """There will be something for workers: what they import is read while this process goes on."""
         cluster.begin_to_import(self.installation.settings.compute.scheduler, self._heavy_imports())
@@ -172,6 +178,7 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
         try:
             if command == _NIGHTLY:
                 _begin_with_suites(run)
+            run.settle_pixels()
             _follow_names(run)
             _record_centers(run)
             yield run

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from clnm import pipeline
+from clnm.imaging import cache
 from clnm.pipeline.installation import open_installation
 from clnm.settings import make_pseudonym_key
 from clnm.store.manifest import read_manifest
@@ -73,8 +75,7 @@ def contents(config):
         kept = [sorted((name, str(value)) for name, value in row.items() if name not in PER_RUN) for row in rows]
         found[relation] = sorted(kept)
     opened.store.close()
-    cache = opened.root / "private" / "pixels"
-    found["pixels"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in cache.rglob("*.npy")}
+    found["pixels"] = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in opened.pixels.rglob("*.npy")}
     return found
 
 
@@ -109,10 +110,11 @@ def count(config, pattern):
 
 INSTANTS = {
     "the lock is taken": lambda config: count(config, "lock"),
-    "half of the pixels are kept": lambda config: count(config, "private/pixels/*/*.npy") >= IMAGES // 2,
-    "masks are kept": lambda config: count(config, "private/pixels/*/*.npy") > IMAGES + 5,
+    "half of the images wait": lambda config: count(config, "private/pixels/*/accepted/*.npy") >= IMAGES // 2,
+    "masks wait": lambda config: count(config, "private/pixels/*/accepted/*.npy") > IMAGES + 5,
     "the ledger is being written": lambda config: count(config, "private/ledger/*"),
     "rows are staged": lambda config: count(config, "staging/*/*"),
+    "pixels come to their place": lambda config: count(config, "private/pixels/??/*.npy"),
 }
 
 
@@ -139,6 +141,22 @@ def test_killed_when_and_run_again_the_tables_equal_an_uninterrupted_runs(archiv
     assert contents(config) == uninterrupted
     assert list((config.parent / "store" / "private").rglob("*.scratch")) == []
     assert ledgers_of_other_runs(config) == []
+
+
+def test_pixels_of_a_run_killed_just_after_its_commit_are_put_in_their_place_by_any_other(
+    archive, uninterrupted, tmp_path
+):
+    config = installation(archive, tmp_path / "project")
+    pipeline.run_stage(config, "ingest")
+    opened = open_installation(config)
+    ledger = Path(opened.store.kept("ledger/C1"))
+    room = cache.new_room(opened.pixels, ledger.stem)
+    for path in opened.pixels.glob("??/*.npy"):
+        path.rename(room / "accepted" / path.name)
+    cache.write_image(cache.new_room(opened.pixels, "C1-of-a-killed-run-0"), "file_key", pixels(1))
+    with pipeline.open_run(config, command="any"):
+        pass
+    assert contents(config) == uninterrupted
 
 
 @pytest.fixture(scope="module")

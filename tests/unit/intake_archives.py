@@ -17,6 +17,7 @@ from clnm.archive.looking import look_here
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.tables import TableFormat
 from clnm.entities import ClinicalVariable, Role, VariableKind
+from clnm.imaging import cache
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 US_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -136,13 +137,14 @@ class Hospital:
         known = Ledger.read(ledger) if self.looks else Ledger.empty()
         self.looks += 1
         seen_at = FIRST + timedelta(days=self.looks)
+        room = cache.new_room(self.directory / "pixels", f"{self.looks}")
         intake = take_in(
             self.center,
             known,
             pseudonyms=self.pseudonyms,
             variables=self.variables,
             outcome="clnm",
-            pixels=self.directory / "pixels",
+            room=room,
             seen_at=seen_at,
             now_ns=int(seen_at.timestamp() * 1e9) if now_ns is None else now_ns,
             settle_seconds=settle_seconds,
@@ -150,6 +152,7 @@ class Hospital:
             look_at_all=look_at_all,
         )
         intake.ledger.write(self.directory / f"ledger-{self.looks}.parquet")
+        cache.close_rooms(self.directory / "pixels", {f"{self.looks}"})
         self.history.append(intake)
         return intake
 

@@ -8,10 +8,10 @@ import pytest
 from clnm.entities import Reason, SpacingSource
 from clnm.features.radiomics import extract_reference
 from clnm.features.worker import Extractor, RoiTask, extract_roi
-from clnm.imaging import cache
 from clnm.imaging.masks import LabelImage, fit_mask
 from clnm.imaging.refusal import RefusedError
 from clnm.imaging.regions import Region
+from tests.pixel_cache import fill
 from tests.unit.fast_agreement import blob, disagreements, median_sizes, ordered_parameters, speckle
 
 SHAPE, SPACING = (40, 50), (0.1, 0.12)
@@ -107,8 +107,7 @@ def test_intake_refuses_a_mask_of_nothing_and_one_of_everything_and_no_other(nam
 @pytest.mark.parametrize("name", CASES)
 def test_a_degenerate_roi_has_its_reason_or_the_values_of_both_engines(name, scales, tmp_path):
     case = CASES[name]
-    cache.write_image(tmp_path, "image", case.image)
-    cache.write_mask(tmp_path, "roi", case.mask)
+    fill(tmp_path, images={"image": case.image}, masks={"roi": case.mask})
     task = RoiTask("roi", "image", SPACING, needs_radiomics=True, needs_deep=False)
     fast, reference = (
         extract_roi(Extractor(tmp_path, wanted(case.types), engine, None), task) for engine in ("fast", "pyradiomics")

@@ -12,9 +12,9 @@ from clnm.features.catalog import FEATURE_SETS, engine_modules, feature_set_vers
 from clnm.features.extraction import extract
 from clnm.features.parameters import Parameters, read_parameters
 from clnm.features.worker import Extractor, RoiTask, extract_roi, feature_names, perturb_roi
-from clnm.imaging import cache
 from clnm.pipeline.extract import SHARD_SIZE, SMALLEST_SHARD, cut_shards
 from clnm.settings import default_radiomics
+from tests.pixel_cache import fill
 
 
 def sizes(count, sharers):
@@ -81,16 +81,15 @@ def test_how_a_roi_is_perturbed_does_not_depend_on_its_key(tmp_path):
     picture = np.random.default_rng(1).integers(1, 255, (50, 60), dtype=np.uint8)
     mask = np.zeros(picture.shape, dtype=bool)
     mask[15:35, 20:45] = True
-    for key in ("k1-one", "k1-other"):
-        cache.write_image(tmp_path, f"{key}-image", picture)
-        cache.write_mask(tmp_path, key, mask)
+    keys = ("k1-one", "k1-other")
+    fill(tmp_path, images={f"{key}-image": picture for key in keys}, masks=dict.fromkeys(keys, mask))
     wanted = Parameters({"Original": {}}, {"firstorder": None, "glcm": None}, {"binCount": 32})
     one, other = (
         perturb_roi(
             Extractor(tmp_path, wanted, "fast", None),
             RoiTask(key, f"{key}-image", (0.1, 0.1), needs_radiomics=True, needs_deep=False),
         )[1]
-        for key in ("k1-one", "k1-other")
+        for key in keys
     )
     assert len(one) > 5
     assert one == other

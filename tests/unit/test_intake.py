@@ -72,11 +72,8 @@ def test_processes_see_what_one_sees(clinic, tmp_path):
     assert (many.files, many.images, many.rois, many.set_aside) == (one.files, one.images, one.rois, one.set_aside)
 
 
-def test_pixels_of_copies_and_of_a_killed_run_are_not_kept(clinic, tmp_path):
+def test_pixels_of_copies_are_not_kept(clinic):
     put(clinic.archive, {"copy_of_a.dcm": (clinic.archive / "2025" / "a.dcm").read_bytes()})
-    left = clinic.directory / "pixels" / "waiting-killed"
-    left.mkdir(parents=True)
-    cache.write_waiting(left, "left", pixels(1))
     intake = clinic.look()
     assert intake.counts["duplicate"] == 1
     kept = {path.stem for path in (clinic.directory / "pixels").rglob("*.*")}
