@@ -43,19 +43,32 @@ def close_rooms(root: Path, committed: Container[str]) -> None:
     Raises:
         StoreError: the disk cannot be written; what was committed waits.
     """
+    for room in sorted(root.glob(f"{_ROOM}*")):
+        if room.name.removeprefix(_ROOM) in committed:
+            close_room(root, room)
+        else:
+            drop_room(room)
+
+
+def close_room(root: Path, room: Path) -> None:
+    """Put what was accepted in its place; raises as `close_rooms` does."""
     with writing("the cache of pixels"):
-        for room in root.glob(f"{_ROOM}*"):
-            if room.name.removeprefix(_ROOM) in committed:
-                for path in (room / _ACCEPTED).glob("*.npy"):
-                    place = _place(root, path.stem)
-                    if not place.parent.is_dir():
-                        place.parent.mkdir(mode=0o700)
-                    path.rename(place)
-            shutil.rmtree(room)
+        for path in (room / _ACCEPTED).glob("*.npy"):
+            place = _place(root, path.stem)
+            if not place.parent.is_dir():
+                place.parent.mkdir(mode=0o700)
+            path.rename(place)
+    drop_room(room)
+
+
+def drop_room(room: Path) -> None:
+    """Delete a room and what is in it: nothing is committed under its name."""
+    with writing("the cache of pixels"):
+        shutil.rmtree(room)
 
 
 def sync(room: Path) -> None:
-    """All that waits outlasts a failure of power, as far as the file system can promise that.
+    """What was accepted outlasts a failure of power, as far as the file system can promise that.
 
     Once for all files: to sync each of them costs the kernel ten times as much as to write it. Before Linux 5.8 the
     kernel does not say where it failed; pixels that were lost are read again from the archive.
@@ -63,6 +76,8 @@ def sync(room: Path) -> None:
     Raises:
         StoreError: the disk is full or cannot be written.
     """
+    if not any((room / _ACCEPTED).iterdir()):
+        return
     with writing("the cache of pixels"):
         folder = os.open(room, os.O_RDONLY)
         try:

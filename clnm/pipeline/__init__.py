@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from clnm.errors import UserError
 from clnm.pipeline.extract import Backfill
-from clnm.pipeline.run import Run, open_run
+from clnm.pipeline.run import Run, open_run, summarize
 from clnm.pipeline.stages import MONITOR, NIGHTLY, RETRAIN, Stage, nightly, perform, run_stage, schedules
-from clnm.pipeline.summary import describe, summarize
+from clnm.pipeline.summary import describe
 
 __all__ = [
     "MONITOR",

@@ -140,7 +140,7 @@ def look_at(store: Store, centers: Sequence[str], library: Suites = suites) -> d
     """
     results: dict[str, list[CheckResult]] = {center: [] for center in centers}
     with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
-        asked = [(suite, pool.submit(_summaries, store, suite, centers)) for suite in library.read_suites()]
+        asked = [(suite, pool.submit(_summaries, store, suite, centers)) for suite in suites.read_suites()]
         for suite, summaries in asked:
             for center, found in library.run_suite(suite, summaries.result()).items():
                 results[center] += found

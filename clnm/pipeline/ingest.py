@@ -78,14 +78,18 @@ def _take_in(run: Run, archive: CenterArchive, name: str) -> Intake:
     room = cache.new_room(run.installation.pixels, name)
     try:
         intake = _look(run, archive, room)
-        if intake.rois:
-            run.expect_work()
-        if not intake.is_empty:
-            cache.sync(room)
-            _keep(run, archive.name, intake, name)
-        run.count("ingest", archive.name, intake.counts)
-    finally:
+        cache.sync(room)
+    except BaseException:
+        cache.drop_room(room)  # at once: the disk may be full
+        raise
+    if intake.rois:
+        run.expect_work()
+    if intake.is_empty:  # no news; but pixels that were lost may have been read again
+        cache.close_room(run.installation.pixels, room)
+    else:
+        _keep(run, archive.name, intake, name)  # where that fails, who opens the store next knows what became of it
         run.settle_pixels()
+    run.count("ingest", archive.name, intake.counts)
     return intake
 
 

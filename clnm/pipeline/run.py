@@ -24,7 +24,6 @@ from clnm.errors import (
 )
 from clnm.imaging import cache
 from clnm.pipeline.installation import Installation, open_installation
-from clnm.pipeline.summary import summarize
 from clnm.quality import suites
 from clnm.quality.process import SuiteProcess, Suites
 from clnm.store import Batch, Store, Writer
@@ -190,6 +189,22 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
     if complaint is not None:
         complaint.done = summarize(run)
         raise complaint
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """The run's counts by stage and center, and the state of the store after it."""
+    store = run.store
+    return {
+        "run_id": run.run_id,
+        "command": run.command,
+        "as_of": run.as_of.isoformat(),
+        "stages": run.counts,
+        "scores": store.run_query("score_counts"),
+        "models": store.run_query("model_evaluations") if run.command != "ingest" else [],
+        "health": store.run_query("latest_health"),
+        "open_alerts": len(store.run_query("open_alerts")),
+        "report": str(run.installation.root / "report" / (f"{run.run_id}.html" if run.is_past else "index.html")),
+    }
 
 
 def _begin_with_suites(run: Run) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 from clnm.errors import UserError
 from clnm.pipeline import check, extract, ingest, maintain, monitor, report, score, train
-from clnm.pipeline.run import Run, open_run
-from clnm.pipeline.summary import summarize
+from clnm.pipeline.run import Run, open_run, summarize
 from clnm.settings import read_settings
 
 

@@ -1,34 +1,15 @@
-"""What a run did, as one object for machines and a few lines for people."""
+"""What a run did, in a few lines for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from clnm.pipeline.run import Run
+from typing import Any
 
 _METRICS = ("auc", "accuracy", "precision", "recall", "f1", "specificity")
 
 
-def summarize(run: Run) -> dict[str, Any]:
-    """The run's counts by stage and center, and the state of the store after it."""
-    store = run.store
-    return {
-        "run_id": run.run_id,
-        "command": run.command,
-        "as_of": run.as_of.isoformat(),
-        "stages": run.counts,
-        "scores": store.run_query("score_counts"),
-        "models": store.run_query("model_evaluations") if run.command != "ingest" else [],
-        "health": store.run_query("latest_health"),
-        "open_alerts": len(store.run_query("open_alerts")),
-        "report": str(run.installation.root / "report" / (f"{run.run_id}.html" if run.is_past else "index.html")),
-    }
-
-
 def describe(summary: Mapping[str, Any]) -> list[str]:
-    """The summary in lines of plain text."""
+    """What `summarize` gave, in lines of plain text."""
     return [
         *_stage_lines(summary["stages"]),
         *_score_lines(summary["scores"]),

@@ -9,7 +9,7 @@ import contextlib
 import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from clnm import log
 from clnm.errors import UserError
@@ -24,10 +24,7 @@ _SERVE = "import sys; from clnm.quality.process import serve; serve(int(sys.argv
 
 
 class Suites(Protocol):
-    """Who reads and runs suites: `clnm.quality.suites` itself, or a process."""
-
-    def read_suites(self) -> tuple[Suite, ...]:
-        """See `clnm.quality.suites`."""
+    """Who runs suites: `clnm.quality.suites` itself, or a process."""
 
     def run_suite(self, suite: Suite, frames: Mapping[str, pd.DataFrame]) -> dict[str, list[CheckResult]]:
         """See `clnm.quality.suites`."""
@@ -39,14 +36,9 @@ class SuiteProcess:
     def __init__(self) -> None:
         self._process, self._connection = start_python(_SERVE)
 
-    def read_suites(self) -> tuple[Suite, ...]:
-        """See `clnm.quality.suites`."""
-        answer = self._ask("read_suites")
-        return suites.read_suites() if answer is None else answer
-
     def run_suite(self, suite: Suite, frames: Mapping[str, pd.DataFrame]) -> dict[str, list[CheckResult]]:
         """See `clnm.quality.suites`."""
-        answer = self._ask("run_suite", suite, frames)
+        answer = self._ask(suite, frames)
         return suites.run_suite(suite, frames) if answer is None else answer
 
     def end(self) -> None:
@@ -55,17 +47,17 @@ class SuiteProcess:
         self._process.kill()
         self._process.wait()
 
-    def _ask(self, function: str, *arguments: Any) -> Any:
+    def _ask(self, suite: Suite, frames: Mapping[str, pd.DataFrame]) -> dict[str, list[CheckResult]] | None:
         """Its answer; None where it has ended or has none, and this process finds out why. A `UserError` is raised."""
         try:
-            self._connection.send((function, arguments))
-            answer = self._connection.recv()
+            self._connection.send((suite, frames))
+            answer: dict[str, list[CheckResult]] | UserError | None = self._connection.recv()
         except (EOFError, OSError):
             answer = None
         if isinstance(answer, UserError):
             raise answer
         if answer is None:
-            log.get().warning("the suites' process gave no answer", asked=function)
+            log.get().warning("the suites' process gave no answer", suite=suite.name)
         return answer
 
 
@@ -73,13 +65,14 @@ def serve(descriptor: int) -> None:
     """What the process does: until nobody is there any more, answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted ends it
     with contextlib.suppress(Exception):  # is raised where somebody asks
-        suites.read_suites()
+        for suite in suites.read_suites():
+            suites.build_suite(suite)
     with Connection(descriptor) as connection, contextlib.suppress(EOFError, OSError):
         while True:
-            function, arguments = connection.recv()
-            answer: Any = None
+            suite, frames = connection.recv()
+            answer: dict[str, list[CheckResult]] | UserError | None = None
             try:
-                answer = getattr(suites, function)(*arguments)
+                answer = suites.run_suite(suite, frames)
             except UserError as error:
                 answer = error
             except Exception:  # noqa: BLE001, S110 - it happens again, with its traceback, in the process that asked

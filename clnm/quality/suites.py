@@ -52,10 +52,10 @@ class Suite:
 
 @cache
 def read_suites() -> tuple[Suite, ...]:
-    """Every packaged suite, by name.
+    """Every packaged suite, by name; what its library knows of expectations is asked by `build_suite`.
 
     Raises:
-        ConfigurationError: a file is no suite, names an unknown expectation or severity, or gives no reason.
+        ConfigurationError: a file is no suite, names an unknown severity, or gives no reason.
     """
     folder = resources.files("expectations")
     names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".json"))
@@ -79,8 +79,6 @@ def parse_suite(name: str, text: str) -> Suite:
                 f"expectations/{name}.json is no suite: an expectation has type, kwargs, severity, meta"
             )
         kind = expectation.get("type")
-        if kind not in _known_types():
-            raise ConfigurationError(f"expectations/{name}.json: unknown expectation type {kind!r}")
         if expectation.get("severity") not in set(Severity):
             raise ConfigurationError(f"expectations/{name}.json: {kind} needs a severity: {', '.join(Severity)}")
         if not expectation.get("meta", {}).get("reason"):
@@ -95,9 +93,13 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> dict[str, lis
 
     Great Expectations takes as long for one summary as for many at once. Where every expectation looks at row after row
     and all rows of all centers hold, the rows of each center do; else each summary is looked at by itself.
+
+    Raises:
+        ConfigurationError: see `build_suite` and `validate`.
     """
     import pandas as pd
 
+    build_suite(suite)  # a mistake in it is told though there is nothing to look at
     filled = {center: frame for center, frame in frames.items() if not frame.empty}
     if len(filled) > 1 and all(map(_looks_at_each_row, suite.expectations)):
         together = validate(suite, pd.concat(list(filled.values()), ignore_index=True))
@@ -144,8 +146,11 @@ def build_suite(suite: Suite) -> Any:
     """The suite as Great Expectations' own.
 
     Raises:
-        ConfigurationError: it did not take every expectation.
+        ConfigurationError: it does not know an expectation, or did not take every one.
     """
+    for expectation in suite.expectations:
+        if (kind := expectation.get("type")) not in _known_types():
+            raise ConfigurationError(f"expectations/{suite.name}.json: unknown expectation type {kind!r}")
     return _built(suite.name, json.dumps(suite.expectations))
 
 

@@ -463,11 +463,6 @@ def suite_text(**changes):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (
-            suite_text(type="expect_column_values_to_be_betwen"),
-            "unknown expectation type 'expect_column_values_to_be_betwen'",
-        ),
-        (suite_text(type=None), "unknown expectation type None"),
         (suite_text(meta={}), "needs meta.reason"),
         (suite_text(meta={"reason": ""}), "needs meta.reason"),
         (suite_text(severity="grave"), "needs a severity: critical, warning, info"),
@@ -483,6 +478,13 @@ def test_a_file_that_would_check_nothing_is_refused_by_name(text, sentence):
         parse_suite("mine", text)
     assert sentence in str(error.value)
     assert error.value.exit_code == 10
+
+
+@pytest.mark.parametrize("kind", ["expect_column_values_to_be_betwen", None])
+@pytest.mark.parametrize("frames", [{}, {CENTER: pd.DataFrame({"x": [1.0]})}])
+def test_an_expectation_that_the_library_does_not_know_is_refused_also_where_no_row_is_looked_at(kind, frames):
+    with pytest.raises(ConfigurationError, match=rf"expectations/mine\.json: unknown expectation type {kind!r}"):
+        run_suite(parse_suite("mine", suite_text(type=kind)), frames)
 
 
 def test_an_expectation_on_a_column_that_is_not_there_is_refused_and_not_passed():

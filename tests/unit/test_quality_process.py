@@ -29,29 +29,27 @@ def process():
 
 
 def test_it_answers_as_the_suites_themselves(process):
-    assert process._ask("read_suites") == suites.read_suites()
-    assert process._ask("run_suite", SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
+    assert process._ask(SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
     assert [found[0].is_success for found in process.run_suite(SUITE, FRAMES).values()] == [True, False]
 
 
 def test_a_sentence_for_the_user_comes_from_it_and_it_goes_on(process):
     with pytest.raises(ConfigurationError, match="cannot be computed over"):
-        process._ask("run_suite", SUITE, {"C1": pd.DataFrame({"x": [1.0]})})
-    assert process._ask("run_suite", SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
+        process._ask(SUITE, {"C1": pd.DataFrame({"x": [1.0]})})
+    assert process._ask(SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
 
 
 def test_of_a_bug_it_says_nothing_and_the_suites_run_here_say_it(process):
-    assert process._ask("run_suite", SUITE, {"C1": "no frame"}) is None
+    assert process._ask(SUITE, {"C1": "no frame"}) is None
     with pytest.raises(AttributeError):
         process.run_suite(SUITE, {"C1": "no frame"})
-    assert process._ask("run_suite", SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
+    assert process._ask(SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
 
 
 def test_where_it_was_killed_the_suites_run_here(process):
     process._process.kill()
     process._process.wait()
-    assert process._ask("read_suites") is None
-    assert process.read_suites() == suites.read_suites()
+    assert process._ask(SUITE, FRAMES) is None
     assert process.run_suite(SUITE, FRAMES) == suites.run_suite(SUITE, FRAMES)
 
 
