@@ -5,10 +5,12 @@ Run: python bench/embedding.py [backbone ...]   (default: all)
 `[deep] precision = "bfloat16"` pays where its column is faster; a program whose embeddings it moves is refused.
 """
 
+import functools
 import os
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,10 +22,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from clnm.errors import ConfigurationError
 from clnm.features.crops import SIZE_PX
 from clnm.features.deep import embed
-from clnm.features.networks import BACKBONES, as_input, build, load_network, save_weights
+from clnm.features.networks import BACKBONES, as_input, load_network
 from clnm.features.program import write_program
+from tests.networks import write_weights
 
 ROUNDS = 7
 CROPS = {"cpu": 16, "cuda": 512}
@@ -40,8 +44,9 @@ def main() -> None:
         print(
             f"\n{torch.cuda.get_device_name() if device == 'cuda' else 'one core'}: matrix product {SIDE[device]} x "
             f"{SIDE[device]} in float32 {peak / 1e9:.0f} GFLOP/s; crops {SIZE_PX} x {SIZE_PX}\n\n"
-            f"backbone         length  GFLOP  images/s alone  {CROPS[device]:3} together  of the product  in bf16  "
-            "bf16 cosine distance" + "  of the cpu's" * (device == "cuda")
+            f"backbone         length  GFLOP  images/s alone  {CROPS[device]:3} together  of the product"
+            "  in bf16, cosine distance" + "  of the cpu's" * (device == "cuda"),
+            flush=True,
         )
         for backbone in sys.argv[1:] or BACKBONES:
             measure(backbone, peak, device)
@@ -51,31 +56,31 @@ def measure(backbone: str, peak: float, device: str) -> None:
     count = CROPS[device]
     crops = np.random.default_rng(0).random((count, SIZE_PX, SIZE_PX), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights.safetensors"
-        torch.manual_seed(0)
-        save_weights(build(backbone).state_dict(), weights)
+        weights = write_weights(backbone, Path(folder) / "weights.safetensors")
         network = load_network(backbone, weights).to(memory_format=torch.channels_last)
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             network(as_input(crops[:1]))
         flop = counter.get_total_flops()
-        exact, rounded = (
-            write_program(backbone, weights, Path(folder) / precision, precision=precision)
-            for precision in ("float32", "bfloat16")
-        )
-        alone, together, halved = interleaved(
-            lambda: embed(crops[:1], exact, device=device),
-            lambda: embed(crops, exact, device=device),
-            lambda: embed(crops, rounded, device=device),
+        exact = write_program(backbone, weights, Path(folder) / "float32")
+        programs, batches = [exact, exact], [crops[:1], crops]
+        with suppress(ConfigurationError):
+            programs.append(write_program(backbone, weights, Path(folder) / "bfloat16", precision="bfloat16"))
+            batches.append(crops)
+        alone, together, *halved = interleaved(
+            *(functools.partial(embed, *given, device=device) for given in zip(batches, programs, strict=True)),
             clock=CLOCKS[device],
         )
         found = embed(crops, exact, device=device)
-        distances = [cosine_distance(found, embed(crops, rounded, device=device))]
-        if device != "cpu":
-            distances.append(cosine_distance(found[:16], embed(crops[:16], exact, device="cpu")))
-    rate, of_product = count / together, count / together * flop / peak
+        in_bf16 = "refused"
+        if halved:
+            distance = cosine_distance(found, embed(crops, programs[-1], device=device))
+            in_bf16 = f"{count / halved[0]:.1f} {distance:.0e}"
+        of_the_cpus = cosine_distance(found[:16], embed(crops[:16], exact, device="cpu")) if device != "cpu" else None
+    rate = count / together
     print(
-        f"{backbone:16} {BACKBONES[backbone]:6} {flop / 1e9:6.1f} {1 / alone:15.1f} {rate:13.1f} {of_product:15.0%}"
-        f" {count / halved:8.1f} {distances[0]:21.1e}" + "".join(f" {distance:13.1e}" for distance in distances[1:])
+        f"{backbone:16} {BACKBONES[backbone]:6} {flop / 1e9:6.1f} {1 / alone:15.1f} {rate:13.1f}"
+        f" {rate * flop / peak:15.0%} {in_bf16:>25}" + ("" if of_the_cpus is None else f" {of_the_cpus:13.0e}"),
+        flush=True,
     )
 
 

@@ -88,26 +88,31 @@ def _run(steps: list[Step], tensors: Mapping[str, torch.Tensor], crops: torch.Te
     last_use = {used: place for place, step in enumerate(steps) for used in _used((step.arguments, step.named))}
     results = {-1: crops}
 
-    def value(argument: Any) -> Any:
-        match argument:
-            case {"step": place}:
-                return results[place]
-            case {"tensor": name}:
-                return tensors[name]
-            case {"dtype": name}:
-                return getattr(torch, name)
-            case list():
-                return [value(element) for element in argument]
-        return argument
-
     for place, step in enumerate(steps):
         namespace, name, overload = step.operator.split(".")
         operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
-        named = {key: value(argument) for key, argument in step.named.items()}
-        results[place] = operator(*value(step.arguments), **named)
+        arguments = _value(step.arguments, results, tensors)
+        named = {key: _value(argument, results, tensors) for key, argument in step.named.items()}
+        results[place] = operator(*arguments, **named)
         for used in [used for used in results if last_use.get(used) == place]:
             del results[used]
     return results[len(steps) - 1]
+
+
+def _value(argument: Any, results: Mapping[int, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> Any:
+    """What a written argument stands for."""
+    import torch
+
+    match argument:
+        case {"step": place}:
+            return results[place]
+        case {"tensor": name}:
+            return tensors[name]
+        case {"dtype": name}:
+            return getattr(torch, name)
+        case list():
+            return [_value(element, results, tensors) for element in argument]
+    return argument
 
 
 def _used(arguments: Any) -> Iterator[int]:

@@ -22,6 +22,7 @@ from tests.faults.test_night_kill import start, wait_until
 from tests.flows.archives import OF_PICTURES, draw
 from tests.flows.growing import one_worker
 from tests.flows.test_nightly import answers
+from tests.watching import files_now
 
 pytestmark = pytest.mark.long
 
@@ -86,7 +87,7 @@ def kill_a_worker_after_each_commit(staging, is_over, killed):
     """The commit of one shard, while the next ones are computed; by progress, not by the clock of a busy machine."""
     seen = 0
     while not is_over.wait(0.05) and len(killed) < 5:
-        commits = len(list(staging.rglob("*.parquet")))
+        commits = len(files_now(staging, "**/*.parquet"))
         if commits > seen:
             seen = commits
             with contextlib.suppress(ValueError, psutil.Error):
@@ -118,7 +119,7 @@ def test_a_run_killed_among_its_embeddings_is_finished_by_the_next_without_a_dif
     shutil.copytree(ingested, config.parent)
     run = start(config, "extract")
     staged = config.parent / "store" / "staging" / "deep"
-    wait_until(lambda: len(list(staged.rglob("*.parquet"))) > 1, run)  # the first of them is committed
+    wait_until(lambda: len(files_now(staged, "**/*.parquet")) > 1, run)  # the first of them is committed
     run.kill()
     run.wait()
     rows = extracted(config)

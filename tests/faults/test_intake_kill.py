@@ -17,6 +17,7 @@ from clnm.pipeline.installation import open_installation
 from clnm.settings import make_pseudonym_key
 from clnm.store.manifest import read_manifest
 from tests.unit.intake_archives import blob, dicom, pixels, png, put
+from tests.watching import files_now
 
 pytestmark = pytest.mark.long
 
@@ -105,7 +106,7 @@ def ingest_in_a_process(config):
 
 
 def count(config, pattern):
-    return sum(1 for _ in (config.parent / "store").glob(pattern))
+    return len(files_now(config.parent / "store", pattern))
 
 
 INSTANTS = {

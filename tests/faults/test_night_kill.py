@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.flows.test_nightly import SMALLEST, answers, make_installation
+from tests.watching import files_now
 
 pytestmark = pytest.mark.long
 
@@ -30,7 +31,7 @@ def content(config, relation):
 
 
 def is_extracting(config):
-    return any((config.parent / "store" / "staging" / "radiomics").rglob("*.parquet"))
+    return bool(files_now(config.parent / "store", "staging/radiomics/**/*.parquet"))
 
 
 def wait_until(condition, run):
@@ -53,7 +54,7 @@ def killed(quiet):
     config = quiet.parent / "to_kill" / "clnm.toml"
     store = config.parent / "store"
     conditions = (
-        lambda: (store / "manifest.json").exists() and any(store.glob("staging/images/**/*.parquet")),
+        lambda: (store / "manifest.json").exists() and files_now(store, "staging/images/**/*.parquet"),
         lambda: is_extracting(config),
         (store / "tables" / "radiomics" / "_delta_log").is_dir,
     )

@@ -162,9 +162,10 @@ def ingest_in_a_process(config):
 
 def wait_for_pixels(config, process, number):
     give_up = time.monotonic() + 60
-    while count(config, "private/pixels/*/*.npy") < number and process.poll() is None and time.monotonic() < give_up:
+    while count(config, "private/pixels/**/*.npy") < number:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < give_up, "the instant never came"
         time.sleep(0.0005)
-    assert count(config, "private/pixels/*/*.npy") >= number, "the instant never came"
 
 
 @pytest.mark.parametrize("number", [1, AT_ONCE + 2, 5 * AT_ONCE])

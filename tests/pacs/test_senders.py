@@ -13,6 +13,7 @@ from clnm import pipeline
 from tests.pacs.orthanc import free_port, installed, need, orthanc
 from tests.unit.intake_archives import ROOT, dicom, pixels, put
 from tests.unit.test_receiver import files, installation, receive_in_a_process
+from tests.watching import files_now
 
 pytestmark = pytest.mark.long
 
@@ -88,7 +89,7 @@ def test_a_receiver_killed_in_the_middle_holds_whole_files_alone_and_the_sender_
         body = json.dumps({"Resources": names, "Asynchronous": True}).encode()
         job = server.ask("/modalities/CLNM/store", body, "POST")["ID"]
         give_up = time.monotonic() + 60
-        while len(list(archive.glob("*/*.dcm"))) < COUNT // 4 and time.monotonic() < give_up:
+        while len(files_now(archive, "*/*.dcm")) < COUNT // 4 and time.monotonic() < give_up:
             time.sleep(0.0005)
         process.send_signal(signal.SIGKILL)
         process.wait()

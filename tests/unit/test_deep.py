@@ -17,6 +17,7 @@ from clnm.features.learning import augment
 from clnm.features.networks import BACKBONES, as_input, build, load_network, save_weights
 from clnm.features.pretext import train_encoder, vicreg_loss
 from clnm.features.program import BATCH, load_program, write_program
+from tests.networks import write_weights
 from tests.unit.fast_agreement import blob, speckle
 
 
@@ -27,10 +28,7 @@ def crops():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(1)
-    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
-    save_weights(build("resnet18").state_dict(), path)
-    return path
+    return write_weights("resnet18", tmp_path_factory.mktemp("weights") / "resnet18.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +86,7 @@ def test_beyond_the_image_a_crop_is_zero_and_gain_stays_visible():
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_embeds_as_monai_itself_to_the_bit(backbone, crops, tmp_path):
-    path = tmp_path / "weights.safetensors"
-    save_weights(build(backbone).state_dict(), path)
+    path = write_weights(backbone, tmp_path / "weights.safetensors")
     vectors = embed(crops[:2], write_program(backbone, path, tmp_path / "programs"), device="cpu")
     assert vectors.shape == (2, BACKBONES[backbone])
     assert vectors.dtype == np.float32
@@ -97,6 +94,7 @@ def test_every_backbone_embeds_as_monai_itself_to_the_bit(backbone, crops, tmp_p
         network = load_network(backbone, path).to(memory_format=torch.channels_last)
         expected = network(as_input(np.pad(crops[:2], [(0, BATCH - 2), (0, 0), (0, 0)])))[:2]
     np.testing.assert_array_equal(vectors, expected.numpy())
+    assert not np.allclose(vectors[0], vectors[1], atol=1e-3)
 
 
 def test_a_crop_has_the_same_embedding_alone_and_in_a_batch(crops, program):
