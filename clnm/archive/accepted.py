@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clnm.archive.ledger import Entry, Kind
+from clnm.archive.entry import Entry, Kind
 from clnm.entities import FileStatus, Reason
 from clnm.imaging.refusal import RefusedError
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clnm.archive.ledger import TRY_AGAIN, Entry, Kind, Ledger
+from clnm.archive.entry import TRY_AGAIN, Entry, Kind
+from clnm.archive.ledger import Ledger
 from clnm.archive.sources import Root, read
 from clnm.archive.walk import FoundFile
 from clnm.entities import FileStatus

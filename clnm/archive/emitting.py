@@ -9,7 +9,8 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clnm.archive.ledger import Aside, Kind, Ledger
+from clnm.archive.entry import Kind
+from clnm.archive.ledger import Aside, Ledger
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.tables import Problem, Sheet, typed_value
 from clnm.entities import (

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from clnm.archive.center import CenterArchive
 from clnm.archive.emitting import TableRows, changes, file_asides, table_asides, unmatched_asides
-from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.entry import Entry, Kind
+from clnm.archive.ledger import Ledger
 from clnm.archive.likening import likeness_asides
 from clnm.archive.links import seal
 from clnm.archive.looking import look_here, refused

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clnm.archive.ledger import Aside, Kind, Ledger
+from clnm.archive.entry import Kind
+from clnm.archive.ledger import Aside, Ledger
 from clnm.entities import FileStatus, Reason
 from clnm.imaging.likeness import MAX_BITS, as_words, differing_bits
 

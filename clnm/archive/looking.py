@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from clnm.archive.entry import Entry, Kind
 from clnm.archive.headers import demand_ultrasound, is_segmentation, read_header
-from clnm.archive.ledger import Entry, Kind
 from clnm.archive.sights import Look, Sight, Task
 from clnm.archive.sources import read
 from clnm.archive.walk import is_archive, name_of

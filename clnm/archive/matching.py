@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from clnm.archive.ledger import Entry
+from clnm.archive.entry import Entry
 from clnm.archive.pseudonyms import Pseudonyms
 
 DEFAULT_READER = "r1"

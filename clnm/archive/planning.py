@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from clnm.archive.center import CenterArchive
 from clnm.archive.difference import compare, silently_changed
+from clnm.archive.entry import Entry, Kind
 from clnm.archive.index import Index, read_index
-from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.ledger import Ledger
 from clnm.archive.looking import refused, stem_of
 from clnm.archive.matching import MaskOf, frames_named, is_mask_stem, match_stem, starts_of
 from clnm.archive.pseudonyms import Pseudonyms

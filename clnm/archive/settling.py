@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from clnm.archive.accepted import Accepted
-from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.entry import Entry, Kind
+from clnm.archive.ledger import Ledger
 from clnm.archive.looking import refused
 from clnm.archive.matching import DEFAULT_READER, MaskOf, match_stem, nearest_image, reader_code, starts_of
 from clnm.archive.pseudonyms import Pseudonyms

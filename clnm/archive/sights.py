@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clnm.archive.entry import Entry
 from clnm.archive.index import IndexRow
-from clnm.archive.ledger import Entry
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.archive.sources import Root
 from clnm.entities import SpacingSource

@@ -23,6 +23,9 @@ _ALLOWED_FAILURES = 0
 _CONNECT_SECONDS = 30
 _LARGEST_TASK = "4GiB"
 """A fold of a training is handed the whole training frame; below this Dask does not complain of it on stderr."""
+_RARELY = "10s"
+_WITHOUT_END = tuple(f"distributed.worker.memory.{limit}" for limit in ("target", "spill", "pause"))
+"""A worker that had to wait for its memory to shrink would wait for ever; the nanny ends the one that has no more."""
 _NEVER = "30 days"
 """A local worker that died is started again by its nanny; a cluster that gives it up meanwhile stops for ever."""
 _NO_WORKER_LEFT = "[compute] scheduler: it has no worker left; start some and run again, what was done is kept"
@@ -55,6 +58,10 @@ def open_cluster(
         "distributed.deploy.lost-worker-timeout": _NEVER,
         "distributed.worker.multiprocessing-method": "forkserver",
         "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": _RARELY,  # loops that watch themselves cost more than what they watch
+        "distributed.admin.system-monitor.interval": _RARELY,
+        **dict.fromkeys(_WITHOUT_END, False),
+        "distributed.admin.tick.limit": _NEVER,
         "distributed.admin.log-format": "%(message)s",
         "distributed.admin.large-graph-warning-threshold": _LARGEST_TASK,
     }

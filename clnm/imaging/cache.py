@@ -146,14 +146,12 @@ def _accepted(room: Path, key: str) -> Path:
 
 
 def _write(path: Path, *arrays: np.ndarray) -> None:
-    """Scratch, rename."""
+    """Without a scratch file: what is half written in a room is never committed."""
     content = io.BytesIO()  # numpy does not say when the end of a file of its own finds no room
     for array in arrays:
         np.save(content, np.ascontiguousarray(array), allow_pickle=False)
-    scratch = path.with_suffix(".scratch")
     with writing("the cache of pixels"):
-        scratch.write_bytes(content.getbuffer())
-        scratch.rename(path)
+        path.write_bytes(content.getbuffer())
 
 
 def _sync_file_system(descriptor: int) -> None:

@@ -106,18 +106,19 @@ def fit_mask(labels: LabelImage, region: Region, frame_shape: tuple[int, int]) -
     Raises:
         RefusedError: the size is another, nothing is marked, or what is marked is outside the region or all of it.
     """
-    placed = labels.on_frame(*frame_shape)
-    if placed is not None:
-        for _, marked in _masks(list(placed.layers)):
-            if region.share_of(marked) < MIN_INSIDE:
-                raise RefusedError(Reason.MASK_OUTSIDE_REGION, f"{region.share_of(marked):.3f} inside")
-        layers = [region.crop(layer) for layer in placed.layers]
-    elif labels.shape == (region.bottom - region.top, region.right - region.left):
-        layers = list(labels.layers)
-    else:
+    shape = region.bottom - region.top, region.right - region.left
+    placed, origin = labels.on_frame(*frame_shape), (region.top, region.left)
+    if placed is None and labels.shape == shape:
+        placed, origin = labels, (0, 0)
+    if placed is None:
         (rows, columns), (want_rows, want_columns) = labels.shape, frame_shape
         raise RefusedError(Reason.MASK_MISMATCH, f"{rows} x {columns} for {want_rows} x {want_columns}")
-    found = dict(_masks(layers))
+    found = {}
+    for mark in _marks(placed.layers):
+        found[mark.label] = mark.seen_in(shape, origin)
+        inside = np.count_nonzero(found[mark.label]) / np.count_nonzero(mark.pixels)
+        if inside < MIN_INSIDE:
+            raise RefusedError(Reason.MASK_OUTSIDE_REGION, f"{inside:.3f} inside")
     if not found:
         raise RefusedError(Reason.MASK_EMPTY)
     for mask in found.values():
@@ -156,10 +157,31 @@ def _means_indices(picture: Any) -> bool:
     return np.asarray(picture).max() <= _MAX_LABELS and colors != {(0, 0, 0), (255, 255, 255)}
 
 
-def _masks(layers: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What one label marks: boolean `pixels`, the first of them at row `top` and column `left` of the layer."""
+
+    label: int
+    top: int
+    left: int
+    pixels: np.ndarray
+
+    def seen_in(self, shape: tuple[int, int], origin: tuple[int, int]) -> np.ndarray:
+        """The boolean mask in a window of the layer; `origin`: the window's first row and column."""
+        window = np.zeros(shape, dtype=bool)
+        top, left = self.top - origin[0], self.left - origin[1]
+        inside = self.pixels[max(-top, 0) : max(shape[0] - top, 0), max(-left, 0) : max(shape[1] - left, 0)]
+        top, left = max(top, 0), max(left, 0)
+        window[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+        return window
+
+
+def _marks(layers: Iterable[np.ndarray]) -> Iterator[_Mark]:
+    """What each label marks; most of a layer is background, which is looked at once."""
     for number, layer in enumerate(layers):
-        for label in np.unique(layer[layer > 0]):
-            yield int(label) + LAYER_STEP * number, layer == label
+        top, left, box = _marked_box(layer)
+        for label in np.unique(box[box > 0]):
+            yield _Mark(int(label) + LAYER_STEP * number, top, left, box == label)
 
 
 def _read_volume(content: bytes, suffix: str) -> LabelImage:

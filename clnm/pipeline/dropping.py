@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clnm.archive.emitting import digest_of
-from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.entry import Entry, Kind
+from clnm.archive.ledger import Ledger
 from clnm.archive.pseudonyms import Pseudonyms
 from clnm.entities import FileStatus, Reason, as_row
 from clnm.errors import StoreError

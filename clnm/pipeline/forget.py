@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clnm.archive.ledger import Entry, Kind, Ledger
+from clnm.archive.entry import Entry, Kind
+from clnm.archive.ledger import Ledger
 from clnm.errors import UserError
 from clnm.imaging import cache
 from clnm.pipeline.run import Run, open_run

@@ -5,7 +5,8 @@ import csv
 import pytest
 
 from clnm import pipeline
-from clnm.archive.ledger import Kind, Ledger
+from clnm.archive.entry import Kind
+from clnm.archive.ledger import Ledger
 from clnm.pipeline.installation import open_installation
 from clnm.settings import make_pseudonym_key
 from tests.flows.archives import SHARED

@@ -101,5 +101,5 @@ def test_what_does_not_wait_cannot_be_accepted(room):
 def test_pixels_that_find_no_room_are_a_sentence_and_nothing_is_kept(size, room, tmp_path):
     with files_no_larger_than(size), pytest.raises(StoreError, match="cache of pixels cannot be written"):
         cache.write_mask(room, "roi_ab", speckle((200, 300)) > 200)
-    cache.close_rooms(tmp_path, {"C1-run-0"})
+    cache.close_rooms(tmp_path, set())  # nobody commits what could not be written
     assert list(tmp_path.iterdir()) == []
