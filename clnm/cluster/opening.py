@@ -112,7 +112,8 @@ def begin_to_import(scheduler: str, preload: Sequence[str]) -> None:
         return
     from multiprocessing import forkserver, get_context
 
-    get_context("forkserver").set_forkserver_preload(["distributed", *preload])
+    names = ["clnm.cluster.imports_begin", "distributed", *preload, "clnm.cluster.imports_end"]
+    get_context("forkserver").set_forkserver_preload(names)
     os.environ.update(_WORKER_ENVIRONMENT)  # as Dask does at each start of a worker, which is too late for this process
     forkserver.ensure_running()
 
