@@ -100,9 +100,12 @@ def nightly(as_of: AsOf = None, fail_on: Fail = None) -> None:
 
     Example: clnm nightly
     """
-    from clnm import pipeline
+    from clnm.quality.process import suites_ahead
 
-    _show(pipeline.nightly(options.config, as_of=parse_moment(as_of)), fail_on)
+    with suites_ahead() as library:  # before anything else is imported
+        from clnm import pipeline
+
+        _show(pipeline.nightly(options.config, as_of=parse_moment(as_of), library=library), fail_on)
 
 
 def _run(stage: str, *, as_of: str | None = None, fail_on: FailOn | None = None, **arguments: Any) -> None:

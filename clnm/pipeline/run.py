@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from clnm.errors import (
 from clnm.imaging import cache
 from clnm.pipeline.installation import Installation, open_installation
 from clnm.quality import suites
-from clnm.quality.process import SuiteProcess, Suites
+from clnm.quality.process import Suites, suites_ahead
 from clnm.store import Batch, Store, Writer
 from clnm.store.renaming import centers_of, rename_centers
 from clnm.store.tables import rows
@@ -151,13 +151,16 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> Iterator[Run]:
+def open_run(
+    config: Path, *, command: str, as_of: datetime | None = None, library: Suites | None = None
+) -> Iterator[Run]:
     """Take the lock, recover what a killed run left, and end with a row in `runs`.
 
     Args:
         config: the installation's file.
         command: what `runs` says of it.
         as_of: the moment looked back to; None, or one that lies ahead, is now.
+        library: who runs the gate's suites; None: of a night, a process that begins with it.
 
     Raises:
         UserError: the gravest complaint of the run, after everything that could be done was done.
@@ -175,8 +178,8 @@ def open_run(config: Path, *, command: str, as_of: datetime | None = None) -> It
         logger = log.get(run_id=run_id)
         run = Run(installation, store, run_id, command, started_at, as_of, lineage, writer, logger, stack)
         try:
-            if command == _NIGHTLY:
-                _begin_with_suites(run)
+            if library or command == _NIGHTLY:
+                run.suites = library or stack.enter_context(suites_ahead())
             run.settle_pixels()
             _follow_names(run)
             _record_centers(run)
@@ -205,13 +208,6 @@ def summarize(run: Run) -> dict[str, Any]:
         "open_alerts": len(store.run_query("open_alerts")),
         "report": str(run.installation.root / "report" / (f"{run.run_id}.html" if run.is_past else "index.html")),
     }
-
-
-def _begin_with_suites(run: Run) -> None:
-    with suppress(OSError):  # so few processes are allowed: the night takes longer
-        process = SuiteProcess()
-        run.stack.callback(process.end)
-        run.suites = process
 
 
 def _record(run: Run, status: str) -> None:

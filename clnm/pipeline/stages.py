@@ -12,6 +12,7 @@ from typing import Any
 from clnm.errors import UserError
 from clnm.pipeline import check, extract, ingest, maintain, monitor, report, score, train
 from clnm.pipeline.run import Run, open_run, summarize
+from clnm.quality.process import Suites
 from clnm.settings import read_settings
 
 
@@ -70,13 +71,13 @@ def perform_all(run: Run, stages: Iterable[Stage]) -> None:
             perform(run, stage, center)
 
 
-def nightly(config: Path, *, as_of: datetime | None = None) -> dict[str, Any]:
-    """The whole night in this process.
+def nightly(config: Path, *, as_of: datetime | None = None, library: Suites | None = None) -> dict[str, Any]:
+    """The whole night in this process; for `library` see `open_run`.
 
     Raises:
         UserError: the gravest thing to mend, after everything that could be done was done.
     """
-    with open_run(config, command="nightly", as_of=as_of) as run:
+    with open_run(config, command="nightly", as_of=as_of, library=library) as run:
         perform_all(run, NIGHTLY)
     return summarize(run)
 
