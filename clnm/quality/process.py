@@ -87,10 +87,11 @@ def serve(descriptor: int) -> None:
     from clnm.quality import suites
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted ends it
-    gc.disable()  # nothing of what is imported is garbage, and to look for it takes a fifth of the time
+    gc.disable()  # nothing of what is imported is garbage, and to look for it takes a fifth of the time,
     with contextlib.suppress(Exception):  # is raised where somebody asks
         for suite in suites.read_suites():
             suites.build_suite(suite)
+    gc.freeze()  # or is caught up on while somebody waits
     gc.enable()
     with Connection(descriptor) as connection, contextlib.suppress(EOFError, OSError):
         while True:
