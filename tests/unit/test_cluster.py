@@ -160,7 +160,7 @@ def test_local_workers_without_the_memory_to_live_are_a_sentence(monkeypatch):
     monkeypatch.setattr("clnm.cluster.running._PATIENCE_SECONDS", 3)
     with (
         pytest.raises(ConfigurationError, match="memory_per_worker_gib"),
-        open_cluster("local", 1, 0.05) as handle,
+        open_cluster("local", 1, 0.01) as handle,
     ):
         collect(handle, double, shards_of(4, 2))
 
