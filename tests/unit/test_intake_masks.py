@@ -8,10 +8,11 @@ from PIL import Image
 
 from clnm.archive.matching import Match, match_stem, reader_code
 from clnm.archive.pseudonyms import Pseudonyms
-from clnm.entities import Reason
+from clnm.entities import Reason, SpacingSource
 from clnm.imaging import cache
-from clnm.imaging.masks import LabelImage, read_mask
+from clnm.imaging.masks import LabelImage, fit_mask, read_mask
 from clnm.imaging.refusal import RefusedError
+from clnm.imaging.regions import Region
 from tests.full_disk import files_no_larger_than
 from tests.unit.intake_archives import SHAPE, blob, dicom, hospital, pixels, png, put, region, volume
 
@@ -433,3 +434,23 @@ def test_a_mask_for_whose_copy_there_is_no_room_is_looked_at_again(tmp_path):
         with pytest.raises(RefusedError) as refusal, files_no_larger_than(500):
             read_mask(content, "mask.nrrd")
         assert refusal.value.reason is Reason.IO_ERROR
+
+
+@pytest.mark.parametrize("stray", [(0, 30), (59, 30), (30, 0), (30, 79), (0, 0), (59, 79)])
+def test_what_little_of_a_mask_lies_outside_its_region_is_cut_off(stray):
+    layer = np.zeros((60, 80), dtype=np.uint8)
+    layer[20:40, 25:55] = 3
+    layer[stray] = 3
+    window = Region(1, 59, 1, 79, None, None, SpacingSource.NONE)
+    assert {label: mask.tolist() for label, mask in fit_mask(LabelImage((layer,)), window, layer.shape).items()} == {
+        3: (layer[1:59, 1:79] == 3).tolist()
+    }
+
+
+@pytest.mark.parametrize("box", [(0, 30, 0, 80), (30, 60, 0, 80), (0, 60, 0, 40), (0, 60, 40, 80), (0, 10, 0, 10)])
+def test_a_mask_that_lies_in_part_outside_its_region_is_refused(box):
+    layer = np.zeros((60, 80), dtype=np.uint8)
+    layer[20:40, 25:55] = 1
+    with pytest.raises(RefusedError) as refusal:
+        fit_mask(LabelImage((layer,)), Region(*box, None, None, SpacingSource.NONE), layer.shape)
+    assert refusal.value.reason is Reason.MASK_OUTSIDE_REGION
